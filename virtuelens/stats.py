@@ -42,6 +42,17 @@ def auroc_labelings(
     return (positive @ ranks - n_pos * (n_pos + 1) / 2) / (n_pos * n_neg)
 
 
+def auroc_each(scores: Float[Array, "n b"], labelings: Int[Array, "b n"]) -> Float[Array, " b"]:
+    """AUROC of column i under labelling i."""
+    positive = np.asarray(labelings, dtype=np.float64).T  # [n b]
+    n_pos = positive.sum(axis=0)
+    n_neg = len(positive) - n_pos
+    if (n_pos == 0).any() or (n_neg == 0).any():
+        raise ValueError("AUROC needs both classes: this set holds only one")
+    in_positives = (positive * rankdata(scores, axis=0)).sum(axis=0)
+    return (in_positives - n_pos * (n_pos + 1) / 2) / (n_pos * n_neg)
+
+
 def group_draws(groups: Sequence[str], *, n_draws: int, seed: int) -> list[Int[Array, " k"]]:
     """Row indices of `n_draws` cluster-bootstrap samples: groups drawn with replacement."""
     rows = _rows_by_group(groups)

@@ -20,15 +20,19 @@ class Text:
     """Either a chat (`messages`) or raw text without any template (`raw`), never both.
 
     A chat whose last turn is the assistant's has that turn as its *response*; any other chat is
-    a *prompt*, which models render up to where the assistant would begin to speak.
+    a *prompt*, which models render up to where the assistant would begin to speak. Raw text has
+    a response where a `continuation` follows it.
     """
 
     messages: tuple[Message, ...] = ()
     raw: str | None = None
+    continuation: str | None = None
 
     def __post_init__(self) -> None:
         if bool(self.messages) == (self.raw is not None):
             raise ValueError("a Text holds either messages or raw text: give exactly one of them")
+        if self.continuation is not None and self.raw is None:
+            raise ValueError("only raw text has a continuation: a chat's response is its last turn")
 
     @property
     def prompt_messages(self) -> tuple[Message, ...]:
@@ -37,15 +41,23 @@ class Text:
 
     @property
     def response(self) -> str | None:
-        """What the assistant says last, or None where the chat stops before it speaks."""
+        """What the assistant says last (or what continues raw text), or None."""
         if self.messages and self.messages[-1].role == "assistant":
             return self.messages[-1].content
-        return None
+        return self.continuation
+
+    def answered(self, response: str) -> "Text":
+        """This prompt with `response` as what comes next."""
+        if self.raw is not None:
+            return Text(raw=self.raw, continuation=response)
+        return Text(messages=(*self.messages, Message("assistant", response)))
 
     @property
     def words(self) -> str:
         """All text without roles or template: what a surface baseline may look at."""
-        return self.raw if self.raw is not None else "\n".join(m.content for m in self.messages)
+        if self.raw is not None:
+            return self.raw + (self.continuation or "")
+        return "\n".join(m.content for m in self.messages)
 
 
 Split = Literal["main", "shifted", "transfer"]
