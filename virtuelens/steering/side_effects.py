@@ -1,0 +1,102 @@
+"""What an edit does where it should do nothing: KL divergence on neutral text, per token."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from virtuelens.values.texts import Text
+
+if TYPE_CHECKING:
+    from virtuelens.models import HookedModel
+    from virtuelens.models.run import Batch, Edit
+
+KL_BUDGET = 1.0
+"""Nats at the 95th percentile of tokens: the iso-KL dose unit of the steering-lite protocol."""
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """Neutral texts with what the unedited model predicts on them, computed once.
+
+    logprobs: one `[n_real d_vocab]` tensor per batch.
+    """
+
+    batches: tuple["Batch", ...]
+    logprobs: tuple[Float[Tensor, "n d_vocab"], ...]
+
+
+@dataclass(frozen=True)
+class SideEffect:
+    """KL(unedited || edited) over the tokens of neutral text, in nats."""
+
+    kl_mean: float
+    kl_p95: float
+    n: int
+
+
+@torch.inference_mode()
+def read_neutral(
+    model: "HookedModel", texts: Sequence[Text], *, max_tokens: int = 1500, batch_rows: int = 32
+) -> Neutral:
+    """The unedited model's predictions on whole neutral texts, up to about `max_tokens` tokens."""
+    encoded, total = [], 0
+    for text in texts:
+        e = model.encode(text)
+        if total and total + len(e.ids) > max_tokens:
+            break
+        encoded.append(e)
+        total += len(e.ids)
+    encoded.sort(key=lambda e: len(e.ids))
+    batches = tuple(
+        model.batch(encoded[i : i + batch_rows], side="right")
+        for i in range(0, len(encoded), batch_rows)
+    )
+    return Neutral(batches, tuple(_logprobs(model, batch, ()) for batch in batches))
+
+
+@torch.inference_mode()
+def side_effect(model: "HookedModel", neutral: Neutral, edits: Sequence["Edit"]) -> SideEffect:
+    """KL of the edited model from the unedited one on every token of the neutral texts."""
+    parts = []
+    for batch, clean in zip(neutral.batches, neutral.logprobs, strict=True):
+        edited = _logprobs(model, batch, edits)
+        parts.append((clean.exp() * (clean - edited)).sum(-1))
+    kl = torch.cat(parts).clamp(min=0)
+    return SideEffect(float(kl.mean()), float(kl.quantile(0.95)), len(kl))
+
+
+def largest_dose(
+    kl_p95: Callable[[float], float], *, cap: float, budget: float = KL_BUDGET, n_steps: int = 6
+) -> float:
+    """The largest dose up to `cap` whose KL (the worse sign) stays within the budget.
+
+    kl_p95: dose -> 95th percentile of KL in nats, of the worse sign.
+    Found by a secant search on the square-root law (KL grows with the square of a small dose);
+    0.0 where even a thousandth of the cap is over budget.
+    """
+    low, high, dose = 0.0, cap, cap
+    for _ in range(n_steps):
+        kl = kl_p95(dose)
+        if kl <= budget:
+            low = dose
+            if dose >= cap or kl > 0.8 * budget:
+                break
+        else:
+            high = dose
+        guess = dose * (0.9 * budget / max(kl, 1e-9)) ** 0.5
+        # keep the search inside the bracket, and never creep towards one end of it
+        width = high - low
+        dose = min(max(guess, low + 0.1 * width), high - 0.1 * width)
+        if dose < cap / 1000:
+            break
+    return low
+
+
+def _logprobs(model: "HookedModel", batch: "Batch", edits: Sequence["Edit"]) -> Tensor:
+    logits = model.run(batch, edits=edits, logits=True).logits
+    assert logits is not None
+    return logits[batch.real].float().log_softmax(-1)
