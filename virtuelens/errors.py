@@ -27,6 +27,10 @@ class PackError(VirtueLensError, ValueError):
     """A concept pack is missing, malformed or unusable; the message names file and line."""
 
 
+class TextError(VirtueLensError, ValueError):
+    """A text cannot be given to this model: it is empty, or its chat template refuses it."""
+
+
 class TextTooLongError(VirtueLensError, ValueError):
     """A text needs more tokens than the model's context holds; nothing is cut silently."""
 
