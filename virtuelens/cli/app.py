@@ -1,0 +1,75 @@
+"""All commands in one Typer app, and the one place where errors become a line and an exit code.
+
+Exit codes: 0 done, 1 a check or proof failed, 2 something the user can mend, 130 interrupted.
+"""
+
+import os
+import sys
+
+import typer
+
+from virtuelens.cli import (
+    audit,
+    concepts,
+    dashboard,
+    harvest,
+    model,
+    organism,
+    probe,
+    report,
+    sae,
+    steer,
+)
+from virtuelens.cli.console import fail
+from virtuelens.errors import VirtueLensError
+
+app = typer.Typer(
+    name="virtuelens",
+    help="Find, show and steer virtue and welfare features in language models, "
+    "every number with its control.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("audit")(audit.command)
+app.command("model")(model.command)
+app.command("harvest")(harvest.command)
+app.command("probe")(probe.command)
+app.command("steer")(steer.command)
+app.command("report")(report.command)
+app.command("dashboard")(dashboard.command)
+app.add_typer(concepts.app, name="concepts")
+app.add_typer(organism.app, name="organism")
+app.add_typer(sae.app, name="sae")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from virtuelens import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and stop."
+    ),
+) -> None:
+    """Find, show and steer virtue and welfare features in language models."""
+
+
+def main() -> None:
+    """Run the command line; a user's error is one line on standard error and exit code 2."""
+    try:
+        app()
+    except VirtueLensError as error:
+        fail(str(error))
+        sys.exit(2)
+    except BrokenPipeError:  # the reader of our output has gone (| head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except KeyboardInterrupt:
+        fail("Interrupted.")
+        sys.exit(130)

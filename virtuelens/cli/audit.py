@@ -1,0 +1,122 @@
+"""virtuelens audit: the main job."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from virtuelens.cli.console import err, note, out, print_json
+
+if TYPE_CHECKING:
+    from virtuelens.audits.audit import Step
+    from virtuelens.audits.run import Run
+
+
+def command(
+    model: Annotated[str, typer.Argument(
+        help="Hugging Face id, local directory, or organism:NAME.")],
+    twin: Annotated[str | None, typer.Option(
+        help="A second model that goes through the same steps, side by side.")] = None,
+    concepts: Annotated[str | None, typer.Option(
+        help="Packs, separated by commas; by default all with data in the model's dialect.",
+    )] = None,
+    to: Annotated[Path | None, typer.Option("--out", help="Run directory to write (or to go on "
+        "in, where it holds the same audit unfinished). Default: runs/<time>-<model>.")] = None,
+    quick: Annotated[bool, typer.Option(
+        help="Fewer permutations, doses and items: a first look with wider intervals.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of splits, permutations and directions.")] = 0,
+    json: Annotated[bool, typer.Option(
+        "--json", help="Print report.json on standard output, and nothing else there.")] = False,
+) -> None:
+    """Audit a model: how far is each concept earned, from absent to specific?"""
+    from dataclasses import replace
+
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    note(f"Auditing {model}" + (f" beside its twin {twin}" if twin else "") + " …")
+    start = time.perf_counter()
+    from virtuelens.audits.audit import audit
+    from virtuelens.audits.config import AuditConfig
+    from virtuelens.audits.config import quick as quick_config
+    from virtuelens.reports.html import write_report
+
+    config = replace(quick_config() if quick else AuditConfig(), seed=seed)
+    names = [c.strip() for c in concepts.split(",") if c.strip()] if concepts else None
+    path = to or default_folder(model)
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24),
+        TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(),
+        console=err, transient=not err.is_terminal,
+    ) as bar:
+        task = bar.add_task("loading", total=None)
+        last: list[str] = []
+
+        def show(step: "Step") -> None:
+            line = f"{step.model}: {step.concept}: {step.stage}" if step.concept else step.stage
+            bar.update(task, description=line, completed=step.done, total=step.total)
+            # without a terminal the bar cannot be seen: say each concept once
+            key = f"{step.model}: {step.concept}"
+            if not err.is_terminal and step.concept and key not in last:
+                last[:] = [key]
+                note(f"  [{step.done + 1}/{step.total}] {key}")
+
+        try:
+            run = audit(model, concepts=names, twin=twin, out=path, config=config, progress=show)
+        except KeyboardInterrupt:
+            bar.stop()
+            note(f"Interrupted. What is finished is kept in {path}. To go on, run the same "
+                 f"command with: --out {path}")
+            sys.exit(130)
+    page = write_report(run.path)
+    if json:
+        from virtuelens import storage
+
+        print_json(storage.read_json(run.path / "report.json"))
+    else:
+        print_table(run)
+    note(f"Done in {time.perf_counter() - start:.0f} s.")
+    note(f"Report:    {page}  (open it in a browser; it needs no network)")
+    note(f"Dashboard: virtuelens dashboard {run.path.parent}")
+
+
+def default_folder(model: str) -> Path:
+    """runs/<time>-<model>, told to the user before anything is written."""
+    from datetime import UTC, datetime
+
+    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in model).strip("-.")
+    return Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{safe[-60:]}"
+
+
+def print_table(run: "Run") -> None:
+    """The verdict table: concept x (rung, AUROC and its null, steering and its null)."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from virtuelens.audits.ladder import RUNGS
+
+    table = Table(title="How far each claim is earned", title_justify="left", expand=False)
+    table.add_column("concept", style="bold")
+    table.add_column("model")
+    table.add_column("highest rung")
+    table.add_column("AUROC held out [95 %]\nnull it must beat", justify="right")
+    table.add_column("steering slope [95 %]\nrandom directions, p99", justify="right")
+    for concept in dict.fromkeys(f["concept"] for f in run.findings):
+        rows = [f for f in run.findings if f["concept"] == concept]
+        for i, f in enumerate(rows):
+            a, s = f["auroc"], f["steering"]
+            table.add_row(
+                concept if i == 0 else "",
+                Text(f["model"]),
+                Text(f"{f['rung']} {f['rung_name']}  " + "■" * f["rung"]
+                     + "□" * (len(RUNGS) - 1 - f["rung"])),
+                f"{a['value']:.2f} \\[{a['low']:.2f}, {a['high']:.2f}]\nnull {a['null']:.2f}",
+                f"{s['slope']:+.2f} \\[{s['low']:+.2f}, {s['high']:+.2f}] nats/σ\n"
+                f"random {s['random_p99']:.2f}" if s else "not tested",
+                end_section=i + 1 == len(rows),
+            )
+    out.print(table)
+    for f in run.findings:
+        out.print(Text(f"{f['concept']} in {f['model']} stops at rung {f['rung']} "
+                       f"({f['rung_name']}): {f['stopped_because']}."), style="dim")

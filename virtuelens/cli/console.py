@@ -1,0 +1,25 @@
+"""Where the command line writes: results on standard output, everything else on standard error."""
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def fail(message: str) -> None:
+    """One red line on standard error."""
+    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+
+
+def note(message: str) -> None:
+    """A plain line on standard error, so that it never mixes with results."""
+    err.print(escape(message), soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """A JSON value, and nothing else, on standard output."""
+    print(json.dumps(value, indent=1, ensure_ascii=False))  # noqa: T201 (rich would wrap it)
