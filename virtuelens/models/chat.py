@@ -1,0 +1,154 @@
+"""From a text to tokens: the chat template, the special tokens, and where the response begins.
+
+- A chat is rendered by the tokenizer's own template, up to where the assistant begins to speak;
+  the template brings its special tokens, none are added (so no second BOS).
+- Without a template, a plain one is used: `user: ...` lines ending in `assistant:`.
+- Raw text gets what the tokenizer puts before any text (its BOS, if it uses one), once.
+- The response follows directly, with the white space the template puts before it, and without
+  the template's closing tokens: the last token is the response's own.
+- Prompt and response are tokenised together when the prompt's tokens come out unchanged, else
+  separately: then the prompt's tokens are exactly those that generation would start from.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from virtuelens.errors import TextError, TextTooLongError
+from virtuelens.values.texts import Text
+
+PLAIN_TEMPLATE = "{role}: {content}\\n ... assistant:"
+"""Stands for the fallback where a template is described or hashed."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A text as tokens.
+
+    prompt_length: number of tokens before the response; all of them where there is none.
+    tokens: what each token shows as; joined they give back the text.
+    """
+
+    ids: tuple[int, ...]
+    prompt_length: int
+    tokens: tuple[str, ...]
+
+
+def encode(tokenizer: Any, text: Text, *, n_ctx: int, d_vocab: int) -> Encoded:
+    """Tokens of a text, with the boundary between prompt and response exact.
+
+    Raises: TextTooLongError: more tokens than the context holds (nothing is ever cut).
+    TextError: empty, or refused by the chat template.
+    """
+    prompt, response = render(tokenizer, text)
+    prompt_part = _tokenise(tokenizer, prompt)
+    head = [] if _has_template(tokenizer, text) else _bos(tokenizer, prompt_part.ids)
+    parts = [prompt_part]
+    if response:
+        joint = _tokenise(tokenizer, prompt + response)
+        n = len(prompt_part.ids)
+        if joint.ids[:n] == prompt_part.ids and len(joint.ids) > n:
+            parts = [_Piece(joint.ids[:n], joint.tokens[:n]), _Piece(joint.ids[n:], joint.tokens[n:])]
+        else:
+            parts.append(_tokenise(tokenizer, response))
+    ids = (*head, *(i for part in parts for i in part.ids))
+    shown = (*tokenizer.convert_ids_to_tokens(head), *(t for part in parts for t in part.tokens))
+    if not ids:
+        raise TextError("The text is empty: it has no token. Give at least one character.")
+    if max(ids) >= d_vocab:
+        raise TextError(
+            f"Token {max(ids)} is outside the model's vocabulary of {d_vocab}: this tokenizer "
+            "belongs to another model."
+        )
+    if len(ids) > n_ctx:
+        raise TextTooLongError(
+            f"The text has {len(ids)} tokens, this model's context holds {n_ctx}: "
+            f"shorten it by {len(ids) - n_ctx} tokens. It begins: {prompt[:60]!r}"
+        )
+    return Encoded(ids, len(head) + len(parts[0].ids), shown)
+
+
+def render(tokenizer: Any, text: Text) -> tuple[str, str]:
+    """(prompt, response) as the characters the model is given; the response may be empty.
+
+    Raises: TextError: the chat template refuses these messages (a system turn, for instance).
+    """
+    response = text.response or ""
+    if text.raw is not None:
+        return text.raw, response
+    messages = [{"role": m.role, "content": m.content} for m in text.prompt_messages]
+    if not tokenizer.chat_template:
+        lines = [f"{m['role']}: {m['content']}" for m in messages]
+        return "\n".join([*lines, "assistant:"]), f" {response.lstrip()}" if response else ""
+    prompt = _apply(tokenizer, messages, begin_answer=True)
+    if not response:
+        return prompt, ""
+    answer = {"role": "assistant", "content": response}
+    whole = _apply(tokenizer, [*messages, answer], begin_answer=False)
+    return prompt, _gap(whole, prompt, response) + response
+
+
+def _gap(whole: str, prompt: str, response: str) -> str:
+    """The white space that the template puts between the prompt and the answer's first word."""
+    at = whole.find(response.strip(), len(prompt)) if whole.startswith(prompt) else -1
+    gap = whole[len(prompt) : at] if at >= 0 else ""
+    return gap if gap.isspace() and not response[0].isspace() else ""
+
+
+def _apply(tokenizer: Any, messages: list[dict[str, str]], *, begin_answer: bool) -> str:
+    try:
+        rendered: str = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=begin_answer
+        )
+    except Exception as error:  # templates raise whatever their authors chose
+        roles = ", ".join(m["role"] for m in messages)
+        raise TextError(
+            f"The model's chat template refuses messages with roles {roles} ({error}): "
+            "use the turns it knows, or give raw text."
+        ) from error
+    return rendered
+
+
+@dataclass(frozen=True)
+class _Piece:
+    ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+
+
+def _tokenise(tokenizer: Any, text: str) -> _Piece:
+    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids = tuple(found["input_ids"])
+    return _Piece(ids, _shown(tokenizer, text, ids, found["offset_mapping"]))
+
+
+def _shown(
+    tokenizer: Any, text: str, ids: tuple[int, ...], offsets: list[tuple[int, int]]
+) -> tuple[str, ...]:
+    """The stretch of text up to each token's end; a token that adds none shows its own name."""
+    shown, done = [], 0
+    for token_id, (_, end) in zip(ids, offsets, strict=True):
+        shown.append(text[done:end] or str(tokenizer.convert_ids_to_tokens(token_id)))
+        done = max(done, end)
+    return tuple(shown)
+
+
+def _has_template(tokenizer: Any, text: Text) -> bool:
+    return text.raw is None and bool(tokenizer.chat_template)
+
+
+def _bos(tokenizer: Any, begins: tuple[int, ...]) -> list[int]:
+    """What the tokenizer puts before any text, unless the text already begins with it.
+
+    What it may put *after* a text (an end token) is left out: the text goes on.
+    """
+    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    head = [] if plain == whole else list(whole[: _start_of(plain, whole)])
+    return [] if list(begins[: len(head)]) == head else head
+
+
+def _start_of(part: list[int], whole: list[int]) -> int:
+    """Where `part` begins in `whole` (0 where it does not occur)."""
+    for start in range(len(whole) - len(part) + 1):
+        if whole[start : start + len(part)] == part:
+            return start
+    return 0

@@ -1,0 +1,123 @@
+"""`HookedModel`: a language model whose activations can be read and edited by name."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, final
+
+from virtuelens.models import chat, generate, run, views
+from virtuelens.models.chat import Encoded
+from virtuelens.models.generate import Generation
+from virtuelens.models.points import Place
+from virtuelens.models.run import Batch, Edit, Reads
+from virtuelens.models.verify import Verification
+from virtuelens.values.models import ModelInfo
+from virtuelens.values.texts import Text
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class HookedModel:
+    """A Hugging Face causal language model with TransformerLens hook points; made by `load_model`.
+
+    hf: the transformers model, in evaluation mode, without gradients; never altered.
+    verification: what was checked when it was loaded; None where that was switched off.
+    """
+
+    info: ModelInfo
+    hf: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
+    places: Mapping[str, Place] = field(repr=False)
+    verification: Verification | None = field(default=None, repr=False)
+    _standing: list[Edit] = field(default_factory=list, init=False, repr=False)
+
+    def hook_points(self) -> tuple[str, ...]:
+        """Names of all points that can be read and edited, in the order of execution."""
+        return tuple(self.places)
+
+    def encode(self, text: Text) -> Encoded:
+        """Tokens of a text; see `virtuelens.models.chat` for template, BOS and boundary.
+
+        Raises: TextTooLongError: longer than the context. TextError: empty or refused.
+        """
+        return chat.encode(
+            self.tokenizer, text, n_ctx=self.info.n_ctx, d_vocab=self.info.d_vocab
+        )
+
+    def batch(
+        self, encoded: Sequence[Encoded], *, side: Literal["left", "right"] = "right"
+    ) -> Batch:
+        """The rows padded to equal length on one side, on the model's device."""
+        return run.pad(encoded, side=side, device=self.hf.device)
+
+    def run(
+        self,
+        batch: Batch,
+        *,
+        read: Sequence[str] = (),
+        edits: Sequence[Edit] = (),
+        logits: bool = False,
+    ) -> Reads:
+        """Activations at the points of `read` (after the edits there), and logits if asked for.
+
+        Stops after the last point read when no logits are wanted; padding is never edited.
+
+        Raises: HookPointError: a point this model does not have.
+        """
+        edits = (*self._standing, *edits)
+        return run.run(self.hf, self.places, batch, read=read, edits=edits, logits=logits)
+
+    def generate(
+        self,
+        prompts: Sequence[Text],
+        *,
+        max_new_tokens: int,
+        edits: Sequence[Edit] = (),
+        read: Sequence[str] = (),
+        temperature: float = 0.0,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+    ) -> list[Generation]:
+        """What the model says after each prompt; greedy at temperature 0, else sampled.
+
+        Edits act on the prompt and on every new token. A row's sample depends on `seed` and on
+        its place in `prompts`, not on the rows beside it.
+
+        Raises: TextTooLongError: prompt and `max_new_tokens` together exceed the context.
+        """
+        how = generate.Sampling(max_new_tokens, temperature, seed, tuple(stop))
+        return generate.generate(
+            self.hf, self.tokenizer, self.places,
+            [self.encode(p) for p in prompts],
+            how=how, edits=(*self._standing, *edits), read=read, n_ctx=self.info.n_ctx,
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def editing(self, edits: Sequence[Edit]) -> Iterator["HookedModel"]:
+        """Apply `edits` in every run and generation of the body, before those given there.
+
+        Nests; removed on every exit. Of this object only: views and other models are unaffected.
+        """
+        before = len(self._standing)
+        self._standing.extend(edits)
+        try:
+            yield self
+        finally:
+            del self._standing[before:]
+
+    @cached_property
+    def bridge(self) -> Any:
+        """A TransformerLens `TransformerBridge` over the same weights (not copied)."""
+        return views.bridge(self.hf, self.tokenizer, self.info.name)
+
+    @cached_property
+    def nnsight(self) -> Any:
+        """An nnsight `LanguageModel` over the same weights (not copied)."""
+        return views.nnsight(self.hf, self.tokenizer)
+
+    def random_copy(self, seed: int) -> "HookedModel":
+        """The same architecture and tokenizer with weights freshly drawn by its own initialiser."""
+        from virtuelens.models.load import randomised
+
+        return randomised(self, seed)

@@ -1,0 +1,310 @@
+"""One primitive: run the model, reading some hook points and editing others, then stop.
+
+1. Every point that is read or edited gets one plain PyTorch hook, in the order of execution.
+2. A hook applies the point's edits in the order given; padding keeps its activations whatever an
+   edit returns; then, if the point is read, the result is copied.
+3. When no logits are asked for, only the base model runs (no `lm_head`), and it stops by an
+   exception as soon as the last point is read.
+4. Hooks are removed on every exit; nothing is kept on modules or classes.
+
+`resid_mid` is special: it is read where the second norm takes it in, but a change there would
+reach the MLP only (as it does in TransformerBridge). So an edit of it is added to what attention
+writes, which moves the residual stream itself.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from virtuelens.errors import HookPointError, NotFiniteError, SteeringError
+from virtuelens.models.chat import Encoded
+from virtuelens.models.points import Place
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an edit may know about the tokens it is given.
+
+    real: False on padding.
+    index: place of the token in its row's text: 0 at the first real token, going on through the
+        KV cache in generation; meaningless on padding.
+    prompt_length: tokens before the response, per row.
+    """
+
+    real: Bool[Tensor, "batch pos"]
+    index: Int[Tensor, "batch pos"]
+    prompt_length: Int[Tensor, " batch"]
+
+
+class Edit(Protocol):
+    """A change of the activations at one hook point; any frozen object of this shape serves."""
+
+    @property
+    def point(self) -> str:
+        """The hook point that is changed."""
+        ...
+
+    def __call__(
+        self, acts: Float[Tensor, "batch pos d_model"], seen: Seen
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """The changed activations, as a new tensor (or `acts` itself, unchanged)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded token rows. `real` is False on padding, which may stand on either side.
+
+    prompt_length: tokens before the response, per row (padding not counted).
+    """
+
+    tokens: Int[Tensor, "batch pos"]
+    real: Bool[Tensor, "batch pos"]
+    prompt_length: Int[Tensor, " batch"]
+
+    @property
+    def seen(self) -> Seen:
+        """The batch as edits see it."""
+        index = (self.real.long().cumsum(-1) - 1).clamp(min=0)  # [batch pos]
+        return Seen(self.real, index, self.prompt_length)
+
+
+def pad(
+    encoded: Sequence[Encoded], *, side: Literal["left", "right"], device: torch.device
+) -> Batch:
+    """The rows padded to equal length on one side."""
+    width = max((len(e.ids) for e in encoded), default=0)
+    tokens = torch.zeros(len(encoded), width, dtype=torch.long)  # padding: any id will do
+    real = torch.zeros(len(encoded), width, dtype=torch.bool)
+    for row, e in enumerate(encoded):
+        here = slice(width - len(e.ids), width) if side == "left" else slice(len(e.ids))
+        tokens[row, here] = torch.tensor(e.ids)
+        real[row, here] = True
+    prompt_length = torch.tensor([e.prompt_length for e in encoded], dtype=torch.long)
+    return Batch(tokens.to(device), real.to(device), prompt_length.to(device))
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What a run gave: activations in the batch's padded coordinates, and logits if asked for."""
+
+    acts: Mapping[str, Float[Tensor, "batch pos d_model"]]
+    logits: Float[Tensor, "batch pos d_vocab"] | None
+
+
+@torch.no_grad()
+def run(
+    hf: nn.Module,
+    places: Mapping[str, Place],
+    batch: Batch,
+    *,
+    read: Sequence[str] = (),
+    edits: Sequence[Edit] = (),
+    logits: bool = False,
+) -> Reads:
+    """Activations at the points of `read`, after the edits there; logits when asked for.
+
+    The activations are ordinary tensors (usable under autograd), not views of the model's own.
+
+    Raises: HookPointError: a point the model does not have. SteeringError: an edit that returned
+    another shape.
+    """
+    acts: dict[str, Tensor] = {}
+    if not read and not logits:
+        return Reads(acts, None)
+    seen = batch.seen
+    body = hf if logits else base_model(hf)
+    inputs = _inputs(body, batch, seen)
+    wanted = None if logits else len(set(read))
+    with torch.inference_mode(), hooks(hf, places, seen, read, edits, acts, stop_after=wanted):
+        out = None
+        with contextlib.suppress(_AllRead):
+            out = body(**inputs, use_cache=False, return_dict=True)
+    _check_all_read(read, acts)
+    found = None
+    if logits:
+        assert out is not None
+        found = out.logits.clone()  # outside inference mode: an ordinary tensor
+    return Reads(acts, found)
+
+
+def base_model(hf: nn.Module) -> nn.Module:
+    """The model without its language-modelling head (itself, where it has no such part)."""
+    body = getattr(hf, getattr(hf, "base_model_prefix", "") or "", None)
+    return body if isinstance(body, nn.Module) else hf
+
+
+def check_finite(acts: Float[Tensor, "batch pos d_model"], point: str, batch: Batch) -> None:
+    """Raise unless the activations of all real tokens are finite: one pass, no copy when they are.
+
+    Raises: NotFiniteError: naming the point and the row.
+    """
+    per_row = torch.isfinite(acts).all(-1) | ~batch.real  # [batch pos]
+    if not per_row.all():
+        row = int((~per_row).any(-1).nonzero()[0])
+        raise NotFiniteError(
+            f"NaN or infinity at {point}, row {row} of the batch: the model overflows there. "
+            "Load it in another precision (dtype='float32'), or check its weights."
+        )
+
+
+def accepted(forward: Callable[..., Any], **inputs: Any) -> dict[str, Any]:
+    """Those of `inputs` that the forward names as parameters."""
+    names = inspect.signature(forward).parameters
+    return {k: v for k, v in inputs.items() if k in names}
+
+
+def _inputs(body: nn.Module, batch: Batch, seen: Seen) -> dict[str, Any]:
+    inputs: dict[str, Any] = {"input_ids": batch.tokens}
+    # Where padding only follows the text, causality alone hides it; without a mask attention
+    # takes its fast path.
+    if not _padding_follows(batch.real):
+        inputs["attention_mask"] = batch.real.long()
+    inputs |= accepted(body.forward, position_ids=seen.index)
+    return inputs
+
+
+def _padding_follows(real: Bool[Tensor, "batch pos"]) -> bool:
+    return bool((real[:, :-1] >= real[:, 1:]).all())
+
+
+class _AllRead(BaseException):
+    """Ends a forward whose last point has been read (no `except Exception` may swallow it)."""
+
+
+@contextlib.contextmanager
+def hooks(
+    hf: nn.Module,
+    places: Mapping[str, Place],
+    seen: Seen,
+    read: Sequence[str],
+    edits: Sequence[Edit],
+    into: dict[str, Tensor],
+    *,
+    stop_after: int | None = None,
+) -> Iterator[None]:
+    """Put the hooks on for the body: what is read is stored in `into`.
+
+    stop_after: raise the stopping exception when that many points are stored.
+    """
+    by_point: dict[str, list[Edit]] = {}
+    for edit in edits:
+        by_point.setdefault(edit.point, []).append(edit)
+    for point in (*read, *by_point):
+        if point not in places:
+            raise HookPointError(_unknown_point(point, places))
+
+    def keep(point: str, acts: Tensor) -> None:
+        with torch.inference_mode(mode=False):
+            into[point] = acts.clone()
+        if stop_after is not None and len(into) == stop_after:
+            raise _AllRead
+
+    def visit(point: str) -> Callable[[Tensor], Tensor]:
+        # resid_mid's edits are made upstream, where attention writes
+        mine = [] if places[point].writer else by_point.get(point, [])
+        reads = point in read
+
+        def at_point(acts: Tensor) -> Tensor:
+            acts = _alter(acts, mine, seen)
+            if reads:
+                keep(point, acts)
+            return acts
+
+        return at_point
+
+    handles: list[RemovableHandle] = []
+    try:
+        for point, place in places.items():  # in the order of execution
+            if point in read or (point in by_point and not place.writer):
+                handles.append(_hook(hf, place, visit(point)))
+            if point in by_point and place.writer:
+                handles += _hook_stream(hf, place, by_point[point], seen)
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hook(hf: nn.Module, place: Place, visit: Callable[[Tensor], Tensor]) -> RemovableHandle:
+    """Let `visit` see, and possibly replace, the tensor at that place."""
+    module = hf.get_submodule(place.module)
+    if place.side == "in":
+        return module.register_forward_pre_hook(
+            lambda _, args, kwargs: _replace_input(args, kwargs, visit), with_kwargs=True
+        )
+    return module.register_forward_hook(lambda _, __, out: _replace_output(out, visit))
+
+
+def _hook_stream(
+    hf: nn.Module, place: Place, edits: Sequence[Edit], seen: Seen
+) -> list[RemovableHandle]:
+    """Edit the sum of a block's input and what its attention writes, by changing what it writes."""
+    assert place.block is not None
+    assert place.writer is not None
+    entered: list[Tensor] = []
+
+    def remember(acts: Tensor) -> Tensor:
+        entered[:] = [acts]
+        return acts
+
+    def write(out: Tensor) -> Tensor:
+        mid = entered.pop() + out
+        change = _alter(mid, edits, seen) - mid
+        return torch.where(change != 0, out + change, out)
+
+    return [_hook(hf, place.block, remember), _hook(hf, place.writer, write)]
+
+
+def _alter(acts: Tensor, edits: Sequence[Edit], seen: Seen) -> Tensor:
+    for edit in edits:
+        new = edit(acts, seen)
+        if new is acts:
+            continue
+        if new.shape != acts.shape:
+            raise SteeringError(
+                f"An edit at {edit.point} returned shape {tuple(new.shape)}, expected "
+                f"{tuple(acts.shape)}: return the whole tensor, changed where you want it."
+            )
+        acts = torch.where(seen.real.to(acts.device)[..., None], new.to(acts), acts)
+    return acts
+
+
+def _replace_input(
+    args: tuple[Any, ...], kwargs: dict[str, Any], visit: Callable[[Tensor], Tensor]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if args:
+        return (visit(args[0]), *args[1:]), kwargs
+    name = "hidden_states" if "hidden_states" in kwargs else next(iter(kwargs))
+    return args, kwargs | {name: visit(kwargs[name])}
+
+
+def _replace_output(out: Any, visit: Callable[[Tensor], Tensor]) -> Any:
+    """Decoder layers return a tensor or, by version and architecture, a tuple that begins so."""
+    return (visit(out[0]), *out[1:]) if isinstance(out, tuple) else visit(out)
+
+
+def _check_all_read(read: Sequence[str], acts: Mapping[str, Tensor]) -> None:
+    missed = [point for point in read if point not in acts]
+    if missed:
+        raise HookPointError(
+            f"The forward pass never reached {missed[0]}: this layer does not run that part. "
+            "Read a residual point (hook_resid_pre, hook_resid_post) instead."
+        )
+
+
+def _unknown_point(point: str, places: Mapping[str, Place]) -> str:
+    layers = [int(p.split(".")[1]) for p in places if p.startswith("blocks.")]
+    kinds = list(dict.fromkeys(p.rsplit(".", 1)[-1] for p in places))
+    return (
+        f"Hook point {point!r} is not in this model: it has {', '.join(kinds)} with layers "
+        f"0-{max(layers, default=0)}, written like 'blocks.0.hook_resid_post'. "
+        "List them with: virtuelens model NAME --hooks"
+    )

@@ -1,0 +1,71 @@
+"""What a model's name leads to, and whether that can be loaded at all, before any weight is read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from virtuelens import catalog
+from virtuelens.errors import ModelLoadError
+
+PREFIX = "organism:"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What transformers is given: a checked local directory, or an id of the Hugging Face hub."""
+
+    target: str
+    local: bool
+
+
+def find_source(name: str) -> Source:
+    """The source that `name` means: `organism:NAME`, a directory, or a Hugging Face id.
+
+    Raises: ModelLoadError: unknown organism; a directory that lacks configuration, safetensors
+    weights or a tokenizer; a path that does not exist.
+    """
+    if name.startswith(PREFIX):
+        return Source(str(_checked(_organism(name.removeprefix(PREFIX)))), local=True)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return Source(str(_checked(path)), local=True)
+    if path.exists():
+        raise ModelLoadError(f"{name} is a file: give the directory that holds config.json.")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name:
+        raise ModelLoadError(
+            f"{name!r} is not a directory here, and not a Hugging Face id (owner/model): "
+            "check the path."
+        )
+    return Source(name, local=False)
+
+
+def _organism(name: str) -> Path:
+    found = catalog.find("organisms", name, "config.json")
+    if found is None:
+        known = ", ".join(catalog.names("organisms", "config.json")) or "none are installed"
+        raise ModelLoadError(f"Unknown organism {name!r}: choose from {known}.")
+    return found
+
+
+def _checked(folder: Path) -> Path:
+    if not (folder / "config.json").is_file():
+        raise ModelLoadError(
+            f"{folder} has no config.json: it is not a Hugging Face model directory "
+            "(save one with model.save_pretrained)."
+        )
+    if not any(folder.glob("*.safetensors")):
+        pickles = sorted(p.name for kind in _PICKLES for p in folder.glob(kind))
+        if pickles:
+            raise ModelLoadError(
+                f"{folder} has its weights only as {pickles[0]}, a pickle, which can run any code "
+                "when opened. virtuelens reads safetensors: convert it on a machine you can lose, "
+                "with model.save_pretrained(directory, safe_serialization=True)."
+            )
+        raise ModelLoadError(f"{folder} has no weights: expected model.safetensors (or shards).")
+    if not any((folder / file).is_file() for file in _TOKENIZERS):
+        raise ModelLoadError(
+            f"{folder} has no tokenizer: expected tokenizer.json "
+            "(save one with tokenizer.save_pretrained)."
+        )
+    return folder
