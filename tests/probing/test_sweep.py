@@ -1,0 +1,79 @@
+"""The sweep finds what is planted, and at chance it says so."""
+
+import numpy as np
+import pytest
+from scipy.stats import kstest
+
+from virtuelens.errors import ProbeError
+from virtuelens.probing.data import Examples, Site
+from virtuelens.probing.probes import load_probe, probe_at, save_probe
+from virtuelens.probing.sweep import sweep
+
+A, B = Site("blocks.0.hook_resid_post", "last"), Site("blocks.1.hook_resid_post", "last")
+
+
+def examples(seed: int, *, gap: float, at: Site = B, n_pairs: int = 120, d: int = 16) -> Examples:
+    """Pairs in 12 groups; the label is present along one axis at one site only."""
+    rng = np.random.default_rng(seed)
+    n = 2 * n_pairs
+    labels = np.tile([1, 0], n_pairs)
+    groups = tuple(f"g{i % 12}" for i in range(n_pairs) for _ in range(2))
+    base = {s: np.repeat(rng.normal(size=(n_pairs, d)), 2, axis=0) + rng.normal(size=(n, d))
+            for s in (A, B)}
+    base[at][:, 0] += gap * labels
+    return Examples(
+        base, labels, groups, tuple(f"p{i // 2}" for i in range(n)),
+        tuple(f"e{i}" for i in range(n)),
+    )
+
+
+def test_finds_the_site_where_the_label_is() -> None:
+    """The selected cell is at the planted layer, beats its null, and says so with p at its floor."""
+    found = sweep(examples(0, gap=4.0), n_permutations=50)
+    assert found.selected.site == B
+    assert found.test.low > found.test.null  # type: ignore[operator]
+    assert found.p == pytest.approx(1 / 51)
+
+
+def test_no_group_is_on_both_sides() -> None:
+    """Groups of the held-out examples were never fitted on."""
+    found = sweep(examples(0, gap=1.0), n_permutations=5)
+    assert not set(found.fit.groups) & set(found.held_out.groups)
+    assert len(found.fit.ids) + len(found.held_out.ids) == 240
+
+
+def test_p_values_are_uniform_when_labels_mean_nothing() -> None:
+    """With random labels p is not small more often than it says (METHODS check 9)."""
+    p, covered = [], 0
+    for seed in range(40):
+        found = sweep(examples(seed, gap=0.0), n_permutations=40, n_bootstrap=100, seed=seed,
+                      methods=["diff_means"])
+        p.append(found.p)
+        covered += found.test.low <= 0.5 <= found.test.high
+    # the null is of the maximum over the sweep, the observed cell is one: p errs to the large side
+    assert np.mean(np.array(p) <= 0.1) <= 0.2
+    assert kstest(p, "uniform", alternative="greater").pvalue > 0.001
+    assert covered >= 32
+
+
+def test_unknown_method_and_one_class_are_refused() -> None:
+    """The error names what there is."""
+    with pytest.raises(ProbeError, match="diff_means"):
+        sweep(examples(0, gap=1.0), methods=["magic"])
+    e = examples(0, gap=1.0)
+    with pytest.raises(ProbeError, match="both"):
+        sweep(e.rows(e.labels == 1))
+
+
+def test_a_probe_comes_back_equal_and_is_refused_on_another_model(tmp_path) -> None:
+    """Save and load are exact; another fingerprint is a mismatch."""
+    from virtuelens.errors import ModelMismatchError
+
+    probe = probe_at(examples(0, gap=4.0), B, "lda", concept="c", fingerprint="f" * 64)
+    save_probe(probe, tmp_path / "p.safetensors")
+    back = load_probe(tmp_path / "p.safetensors", fingerprint="f" * 64)
+    assert (back.direction.vector == probe.direction.vector).all()
+    assert (back.threshold, back.n, back.direction.scale) == (
+        probe.threshold, probe.n, probe.direction.scale)
+    with pytest.raises(ModelMismatchError, match="this model has 0000"):
+        load_probe(tmp_path / "p.safetensors", fingerprint="0" * 64)
