@@ -40,18 +40,19 @@ def encode(tokenizer: Any, text: Text, *, n_ctx: int, d_vocab: int) -> Encoded:
     TextError: empty, or refused by the chat template.
     """
     prompt, response = render(tokenizer, text)
-    prompt_part = _tokenise(tokenizer, prompt)
-    head = [] if _has_template(tokenizer, text) else _bos(tokenizer, prompt_part.ids)
-    parts = [prompt_part]
+    first = _tokenise(tokenizer, prompt)
+    second = _Piece((), ())
     if response:
         joint = _tokenise(tokenizer, prompt + response)
-        n = len(prompt_part.ids)
-        if joint.ids[:n] == prompt_part.ids and len(joint.ids) > n:
-            parts = [_Piece(joint.ids[:n], joint.tokens[:n]), _Piece(joint.ids[n:], joint.tokens[n:])]
+        n = len(first.ids)
+        if joint.ids[:n] == first.ids and len(joint.ids) > n:
+            first = _Piece(first.ids, joint.tokens[:n])
+            second = _Piece(joint.ids[n:], joint.tokens[n:])
         else:
-            parts.append(_tokenise(tokenizer, response))
-    ids = (*head, *(i for part in parts for i in part.ids))
-    shown = (*tokenizer.convert_ids_to_tokens(head), *(t for part in parts for t in part.tokens))
+            second = _tokenise(tokenizer, response)
+    head = [] if _has_template(tokenizer, text) else _bos(tokenizer, first.ids)
+    ids = (*head, *first.ids, *second.ids)
+    shown = (*tokenizer.convert_ids_to_tokens(head), *first.tokens, *second.tokens)
     if not ids:
         raise TextError("The text is empty: it has no token. Give at least one character.")
     if max(ids) >= d_vocab:
@@ -64,7 +65,7 @@ def encode(tokenizer: Any, text: Text, *, n_ctx: int, d_vocab: int) -> Encoded:
             f"The text has {len(ids)} tokens, this model's context holds {n_ctx}: "
             f"shorten it by {len(ids) - n_ctx} tokens. It begins: {prompt[:60]!r}"
         )
-    return Encoded(ids, len(head) + len(parts[0].ids), shown)
+    return Encoded(ids, len(head) + len(first.ids), shown)
 
 
 def render(tokenizer: Any, text: Text) -> tuple[str, str]:

@@ -91,7 +91,7 @@ def generate(
         batch = pad([row.prompt for row in rows], side="left", device=hf.device)
         steps = list(_steps(hf, tokenizer, places, batch, rows, how=how, edits=edits, read=read))
         for i, row in enumerate(rows):
-            text = _cut(tokenizer.decode(row.ids, skip_special_tokens=True), how.stop)
+            text = _cut(_text(tokenizer, row), how.stop)
             reads = {p: _row_reads([s[p] for s in steps], batch, i, row) for p in read}
             found.append(Generation(text, tuple(row.ids), row.prompt.ids, reads))
     return found
@@ -115,7 +115,8 @@ def _steps(
     for _ in range(how.max_new_tokens):
         acts: dict[str, Tensor] = {}
         optional = accepted(hf.forward, position_ids=seen.index, logits_to_keep=1)
-        with torch.inference_mode(), hooks(hf, places, seen, read, edits, acts):
+        on = hooks(hf, places, seen, read=read, edits=edits, into=acts)
+        with torch.inference_mode(), on:
             out = hf(
                 input_ids=tokens, attention_mask=real.long(), past_key_values=cache,
                 use_cache=True, return_dict=True, **optional,
@@ -126,7 +127,7 @@ def _steps(
         for row, token in zip(rows, tokens[:, 0].tolist(), strict=True):
             if not row.done:
                 row.ids.append(token)
-                row.done = token in ends or _stopped(tokenizer, row.ids, how.stop)
+                row.done = token in ends or _stopped(tokenizer, row, how.stop)
         if all(row.done for row in rows):
             return
         real = torch.cat([real, torch.ones_like(real[:, :1])], -1)
@@ -157,11 +158,21 @@ def _end_ids(hf: Any, tokenizer: Any) -> set[int]:
     return {ends} if isinstance(ends, int) else set(ends)
 
 
-def _stopped(tokenizer: Any, ids: list[int], stop: Sequence[str]) -> bool:
-    if not stop:
-        return False
-    text = tokenizer.decode(ids, skip_special_tokens=True)
-    return any(s in text for s in stop)
+def _text(tokenizer: Any, row: _Row) -> str:
+    """The continuation as it follows the prompt: its own leading space included.
+
+    Decoded on its own it would lose that space, so the prompt's last tokens lead the way.
+    """
+    lead = list(row.prompt.ids[-4:])
+    before, whole = (
+        str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        for ids in (lead, lead + row.ids)
+    )
+    return whole.removeprefix(before)
+
+
+def _stopped(tokenizer: Any, row: _Row, stop: Sequence[str]) -> bool:
+    return bool(stop) and any(s in _text(tokenizer, row) for s in stop)
 
 
 def _cut(text: str, stop: Sequence[str]) -> str:

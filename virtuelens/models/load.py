@@ -188,6 +188,26 @@ def _dtype(dtype: str, device: torch.device) -> torch.dtype | str:
     return _DTYPES[dtype]
 
 
+_ON_THE_HUB = (
+    (("gated",), "is gated: accept its terms on huggingface.co and log in with: hf auth login"),
+    (
+        ("not a valid model identifier", "404"),
+        "is not a directory here and not a public model on the hub: check the name.",
+    ),
+    (
+        ("safetensors",),
+        "has no safetensors weights on the hub, and virtuelens reads nothing else (pickles can run "
+        "any code): choose a revision or copy that has them.",
+    ),
+    (
+        ("connect", "resolve", "timed out"),
+        "is not a directory here and the Hugging Face hub cannot be reached: check the network, or "
+        "give a local directory or organism:NAME.",
+    ),
+)
+"""Words in the hub client's error -> what they mean for the user, first match wins."""
+
+
 def _explain(name: str, source: Source, error: Exception) -> str:
     """One line on why transformers could not load it."""
     from huggingface_hub import constants
@@ -198,27 +218,14 @@ def _explain(name: str, source: Source, error: Exception) -> str:
             f"{name} needs Python code that comes with the checkpoint: read that code, and if you "
             "trust it, load the model with trust_remote_code=True."
         )
-    if source.local:
-        return f"Could not load {name}: {type(error).__name__}: {_short(text)}"
-    if "gated" in text:
-        return f"{name} is gated: accept its terms on huggingface.co and log in with: hf auth login"
-    if constants.HF_HUB_OFFLINE:
+    if not source.local and constants.HF_HUB_OFFLINE:
         return (
             f"{name} is neither a directory here nor in the local cache, and HF_HUB_OFFLINE is "
             "set: unset it to download, or give a local directory or organism:NAME."
         )
-    if "not a valid model identifier" in text or "404" in text:
-        return f"{name} is not a directory here and not a public model on the hub: check the name."
-    if "safetensors" in text:
-        return (
-            f"{name} has no safetensors weights on the hub, and virtuelens reads nothing else "
-            "(pickles can run any code): choose a revision or copy that has them."
-        )
-    if "connect" in text or "resolve" in text or "timed out" in text:
-        return (
-            f"{name} is not a directory here and the Hugging Face hub cannot be reached: check the "
-            "network, or give a local directory or organism:NAME."
-        )
+    for words, meaning in _ON_THE_HUB:
+        if not source.local and any(word in text for word in words):
+            return f"{name} {meaning}"
     return f"Could not load {name}: {type(error).__name__}: {_short(text)}"
 
 

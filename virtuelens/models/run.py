@@ -123,10 +123,10 @@ def run(
     body = hf if logits else base_model(hf)
     inputs = _inputs(body, batch, seen)
     wanted = None if logits else len(set(read))
-    with torch.inference_mode(), hooks(hf, places, seen, read, edits, acts, stop_after=wanted):
-        out = None
-        with contextlib.suppress(_AllRead):
-            out = body(**inputs, use_cache=False, return_dict=True)
+    on = hooks(hf, places, seen, read=read, edits=edits, into=acts, stop_after=wanted)
+    out = None
+    with torch.inference_mode(), on, contextlib.suppress(_AllRead):
+        out = body(**inputs, use_cache=False, return_dict=True)
     _check_all_read(read, acts)
     found = None
     if logits:
@@ -184,10 +184,10 @@ def hooks(
     hf: nn.Module,
     places: Mapping[str, Place],
     seen: Seen,
+    *,
     read: Sequence[str],
     edits: Sequence[Edit],
     into: dict[str, Tensor],
-    *,
     stop_after: int | None = None,
 ) -> Iterator[None]:
     """Put the hooks on for the body: what is read is stored in `into`.

@@ -1,4 +1,4 @@
-"""What a model's name leads to, and whether that can be loaded at all, before any weight is read."""
+"""What a model's name leads to, and whether it can be loaded, before any weight is read."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -6,11 +6,15 @@ and our model's modules stay as they are.
 """
 
 import copy
+import sys
 from typing import Any
 
 
 def bridge(hf: Any, tokenizer: Any, name: str) -> Any:
-    """A TransformerLens `TransformerBridge` over the weights of `hf`."""
+    """A TransformerLens `TransformerBridge` over the weights of `hf`.
+
+    It adds a bias of zeros to an unembedding that has none.
+    """
     from transformer_lens.model_bridge.sources import build_bridge_from_module
 
     return build_bridge_from_module(
@@ -20,16 +24,21 @@ def bridge(hf: Any, tokenizer: Any, name: str) -> Any:
 
 
 def nnsight(hf: Any, tokenizer: Any) -> Any:
-    """An nnsight `LanguageModel` over the weights of `hf`.
+    """An nnsight model over the weights of `hf`.
 
-    Importing nnsight would add a method `.save` to every Python object; that is switched off, so
-    write `nnsight.save(x)` inside a trace. It uses `sys.settrace`: it and a coverage tool or
-    debugger exclude each other.
+    nnsight adds a method `.save` to every Python object when it is imported; that is taken back
+    (unless you had imported it yourself), so write `nnsight.save(x)` inside a trace. It uses
+    `sys.settrace`: it and a coverage tool or debugger exclude each other.
     """
-    from nnsight import CONFIG, LanguageModel
+    yours = "nnsight" in sys.modules
+    from nnsight import TransformersModel
+    from nnsight._c import unmount
 
-    CONFIG.APP.PYMOUNT = False
-    return LanguageModel(_same_weights(hf), tokenizer=copy.deepcopy(tokenizer))
+    if not yours and unmount is not None:
+        unmount("save")
+    return TransformersModel(
+        _same_weights(hf), task="text-generation", tokenizer=copy.deepcopy(tokenizer)
+    )
 
 
 def _same_weights(hf: Any) -> Any:
