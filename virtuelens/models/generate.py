@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from virtuelens.errors import TextTooLongError
+from virtuelens.errors import ModelLoadError, TextTooLongError
 from virtuelens.models.chat import Encoded
 from virtuelens.models.points import Place
 from virtuelens.models.run import Batch, Edit, Seen, accepted, hooks, pad
@@ -121,7 +121,12 @@ def _steps(
                 input_ids=tokens, attention_mask=real.long(), past_key_values=cache,
                 use_cache=True, return_dict=True, **optional,
             )  # fmt: skip
-        cache = out.past_key_values
+        cache = getattr(out, "past_key_values", None)
+        if cache is None:
+            raise ModelLoadError(
+                f"{type(hf).__name__} keeps no key-value cache, so it cannot generate here: "
+                "use run, or choose another model."
+            )
         yield acts
         tokens = _choose(out.logits[:, -1], rows, how).to(real.device)[:, None]  # [batch 1]
         for row, token in zip(rows, tokens[:, 0].tolist(), strict=True):

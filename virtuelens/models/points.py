@@ -10,7 +10,7 @@ Names: `hook_embed` (token embedding), and per layer `hook_resid_pre`, `hook_att
 `attn_out` and `mlp_out` are what comes after it, so that they add up to the residual stream.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -46,10 +46,7 @@ def find_places(hf: nn.Module, *, name: str) -> dict[str, Place]:
     blocks = parts["blocks"]
     for layer in range(len(list(hf.get_submodule(blocks.name).children()))):
         path = f"{blocks.name}.{layer}"
-        found = {kind: _in_block(blocks, path, kind) for kind in IN_BLOCK}
-        for kind, place in found.items():
-            if place is not None and _exists(hf, place.module):
-                places[f"blocks.{layer}.{kind}"] = _with_writer(place, kind, path, found)
+        places |= {f"blocks.{layer}.{kind}": p for kind, p in _block(hf, blocks, path).items()}
     return places
 
 
@@ -84,6 +81,16 @@ def _adapter_parts(hf: nn.Module, name: str) -> dict[str, Any]:
     return dict(mapping)
 
 
+def _block(hf: nn.Module, blocks: Any, path: str) -> dict[str, Place]:
+    """The points of one block, by kind."""
+    placed = {kind: _in_block(blocks, path, kind) for kind in IN_BLOCK}
+    found = {k: p for k, p in placed.items() if p is not None and _exists(hf, p.module)}
+    mid, writer = found.pop("hook_resid_mid", None), found.get("hook_attn_out")
+    if mid is not None and writer is not None:  # without its writer it could be read, not edited
+        found["hook_resid_mid"] = replace(mid, block=Place(path, "in"), writer=writer)
+    return {kind: found[kind] for kind in IN_BLOCK if kind in found}
+
+
 def _in_block(blocks: Any, path: str, kind: str) -> Place | None:
     """The place that the adapter's alias names, such as 'ln2.hook_in' or 'mlp.out.hook_out'."""
     alias = blocks.hook_aliases.get(kind)
@@ -100,13 +107,6 @@ def _in_block(blocks: Any, path: str, kind: str) -> Place | None:
         if part.name:  # a part without a name stands for the block itself
             names.append(part.name)
     return Place(".".join(names), "in" if hook == "hook_in" else "out")
-
-
-def _with_writer(place: Place, kind: str, path: str, found: dict[str, Place | None]) -> Place:
-    writer = found["hook_attn_out"]
-    if kind != "hook_resid_mid" or writer is None:
-        return place
-    return Place(place.module, place.side, block=Place(path, "in"), writer=writer)
 
 
 def _exists(hf: nn.Module, path: str) -> bool:

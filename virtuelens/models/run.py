@@ -287,8 +287,10 @@ def _replace_input(
 
 
 def _replace_output(out: Any, visit: Callable[[Tensor], Tensor]) -> Any:
-    """Decoder layers return a tensor or, by version and architecture, a tuple that begins so."""
-    return (visit(out[0]), *out[1:]) if isinstance(out, tuple) else visit(out)
+    """A layer returns a tensor or, by version and architecture, a tuple or list that begins so."""
+    if isinstance(out, tuple | list):
+        return type(out)((visit(out[0]), *out[1:]))
+    return visit(out)
 
 
 def _check_all_read(read: Sequence[str], acts: Mapping[str, Tensor]) -> None:

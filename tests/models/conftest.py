@@ -1,0 +1,52 @@
+"""Tiny models, made once a session."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny_models import ARCHITECTURES, save_tiny
+from virtuelens.models import HookedModel, load_model
+
+REAL_MODELS = Path(__file__).parents[3] / "shared" / "models"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], HookedModel]:
+    """A loaded tiny model of the architecture asked for."""
+    made: dict[str, HookedModel] = {}
+
+    def get(architecture: str) -> HookedModel:
+        if architecture not in made:
+            folder = tmp_path_factory.mktemp(architecture)
+            made[architecture] = load_model(str(save_tiny(folder, architecture)))
+        return made[architecture]
+
+    return get
+
+
+@pytest.fixture(params=sorted(ARCHITECTURES))
+def model(request: pytest.FixtureRequest, tiny: Callable[[str], HookedModel]) -> HookedModel:
+    """One tiny model of each architecture in turn."""
+    return tiny(request.param)
+
+
+@pytest.fixture
+def llama(tiny: Callable[[str], HookedModel]) -> HookedModel:
+    """The tiny Llama."""
+    return tiny("llama")
+
+
+@pytest.fixture(scope="session")
+def stories() -> HookedModel:
+    """A real trained model of 260 thousand parameters."""
+    folder = REAL_MODELS / "stories260k"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent: it is test material outside the repository")
+    return load_model(str(folder))
