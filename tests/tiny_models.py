@@ -30,7 +30,8 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("Qwen3Config", _GROUPED),
     "gemma2": (
         "Gemma2Config",
-        {**_GROUPED, "sliding_window": 8, "query_pre_attn_scalar": 8, "attn_logit_softcapping": 2.0},
+        {**_GROUPED, "sliding_window": 8, "query_pre_attn_scalar": 8,
+         "attn_logit_softcapping": 2.0},
     ),
     "gemma3": (
         "Gemma3TextConfig",
@@ -82,7 +83,7 @@ def tiny_model(architecture: str, *, seed: int = 0, d_vocab: int = 320) -> Any:
     with torch.no_grad():
         # initialisers leave norms at 1 and biases at 0, which would hide a wrong place
         for weight in model.parameters():
-            weight += 0.1 * torch.randn(weight.shape, generator=noise)
+            weight.add_(0.1 * torch.randn(weight.shape, generator=noise))
     return model.eval()
 
 

@@ -207,7 +207,7 @@ def test_editing_nests_and_ends(llama: HookedModel) -> None:
 def test_layers_may_return_a_tuple(
     llama: HookedModel, wrap: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A block that returns a tuple or list (as older versions do) is read and edited all the same."""
+    """A block that returns a tuple or list (older versions do) is read and edited all the same."""
     batch = llama.batch([llama.encode(LONG)])
     edits = [add(MIDDLE, ramp(llama))]
     expected = llama.run(batch, read=[MIDDLE], edits=edits).acts[MIDDLE]

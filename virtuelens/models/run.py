@@ -162,13 +162,12 @@ def accepted(forward: Callable[..., Any], **inputs: Any) -> dict[str, Any]:
 
 
 def _inputs(body: nn.Module, batch: Batch, seen: Seen) -> dict[str, Any]:
-    inputs: dict[str, Any] = {"input_ids": batch.tokens}
-    # Where padding only follows the text, causality alone hides it; without a mask attention
-    # takes its fast path.
-    if not _padding_follows(batch.real):
-        inputs["attention_mask"] = batch.real.long()
-    inputs |= accepted(body.forward, position_ids=seen.index)
-    return inputs
+    if _padding_follows(batch.real):
+        # causality alone hides the padding and positions count from 0, so neither mask nor
+        # positions are given: attention then takes its fast path
+        return {"input_ids": batch.tokens}
+    positions = accepted(body.forward, position_ids=seen.index)
+    return {"input_ids": batch.tokens, "attention_mask": batch.real.long(), **positions}
 
 
 def _padding_follows(real: Bool[Tensor, "batch pos"]) -> bool:

@@ -13,7 +13,8 @@ from typing import Any
 def bridge(hf: Any, tokenizer: Any, name: str) -> Any:
     """A TransformerLens `TransformerBridge` over the weights of `hf`.
 
-    It adds a bias of zeros to an unembedding that has none.
+    What it makes of its own: a bias of zeros for an unembedding that has none, and, where one
+    matrix holds queries, keys and values (GPT-2, GPT-NeoX), a copy of it split in three.
     """
     from transformer_lens.model_bridge.sources import build_bridge_from_module
 
