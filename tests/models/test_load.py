@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -192,28 +195,49 @@ def test_offline_hub_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "local directory" in line
 
 
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        ("We couldn't connect to 'https://huggingface.co' to load the files", "cannot be reached"),
-        ("x is not a local folder and is not a valid model identifier listed on", "check the name"),
-        ("x does not appear to have a file named model.safetensors", "no safetensors"),
-        ("You are trying to access a gated repo.", "accept its terms"),
-    ],
-)
-def test_hub_errors_are_told_apart(
-    monkeypatch: pytest.MonkeyPatch, error: str, expected: str
-) -> None:
-    """Unreachable, unknown, pickle-only and gated each get their own advice."""
-    import transformers
+def test_unreachable_hub_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub that refuses connections is reported within seconds, without a word of retries."""
     from huggingface_hub import constants
 
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise OSError(error)
-
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", refuse)
-    assert expected in message("somebody/some-model")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    start = time.monotonic()
+    assert "cannot be reached" in message("nobody/no-such-model")
+    assert time.monotonic() - start < 12
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ((404, {"X-Error-Code": "RepoNotFound"}, {}), "check the name"),
+        ((500, {}, {}), "cannot be reached"),
+        ((200, {}, {"id": "x/y", "siblings": [{"rfilename": "model.bin"}]}), "no safetensors"),
+    ],
+)
+def test_hub_answers_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, answer: tuple[int, dict[str, str], object], expected: str
+) -> None:
+    """An unknown name, a hub in trouble and a pickle-only model each get their own line."""
+    from huggingface_hub import constants
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, headers, body = answer
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        assert expected in message("somebody/some-model")
+        server.shutdown()
 
 
 def test_device_and_dtype_are_checked(folder: Path) -> None:

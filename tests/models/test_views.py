@@ -6,7 +6,8 @@ import sys
 
 import torch
 
-from virtuelens.models import HookedModel
+from tests.tiny_models import tiny_model, tiny_tokenizer
+from virtuelens.models import HookedModel, hook
 from virtuelens.values.texts import Text
 
 TEXT = Text(raw="Once upon a time there was a small bird.")
@@ -36,6 +37,13 @@ def test_bridge_shares_the_weights(model: HookedModel) -> None:
     assert joint or ours <= pointers(model.bridge)
     assert [type(m) for m in model.hf.modules()] == modules
     assert all(torch.equal(p, before[name]) for name, p in model.hf.named_parameters())
+
+
+def test_bridge_of_a_model_in_memory() -> None:
+    """A model and tokenizer that were never on a disk have a bridge with one BOS per text."""
+    model = hook(tiny_model("llama"), tiny_tokenizer(), name="made just now")
+    tokens = model.bridge.to_tokens("good or bad?")
+    assert tokens[0].tolist() == list(model.encode(Text(raw="good or bad?")).ids)
 
 
 def test_nnsight_shares_the_weights(llama: HookedModel) -> None:

@@ -9,6 +9,7 @@
 
 import contextlib
 import copy
+import logging
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -188,44 +189,16 @@ def _dtype(dtype: str, device: torch.device) -> torch.dtype | str:
     return _DTYPES[dtype]
 
 
-_ON_THE_HUB = (
-    (("gated",), "is gated: accept its terms on huggingface.co and log in with: hf auth login"),
-    (
-        ("not a valid model identifier", "404"),
-        "is not a directory here and not a public model on the hub: check the name.",
-    ),
-    (
-        ("safetensors",),
-        "has no safetensors weights on the hub, and virtuelens reads nothing else (pickles can run "
-        "any code): choose a revision or copy that has them.",
-    ),
-    (
-        ("connect", "resolve", "timed out"),
-        "is not a directory here and the Hugging Face hub cannot be reached: check the network, or "
-        "give a local directory or organism:NAME.",
-    ),
-)
-"""Words in the hub client's error -> what they mean for the user, first match wins."""
-
-
 def _explain(name: str, source: Source, error: Exception) -> str:
     """One line on why transformers could not load it."""
-    from huggingface_hub import constants
-
     text = " ".join(str(error).split())
     if "trust_remote_code" in text:
         return (
             f"{name} needs Python code that comes with the checkpoint: read that code, and if you "
             "trust it, load the model with trust_remote_code=True."
         )
-    if not source.local and constants.HF_HUB_OFFLINE:
-        return (
-            f"{name} is neither a directory here nor in the local cache, and HF_HUB_OFFLINE is "
-            "set: unset it to download, or give a local directory or organism:NAME."
-        )
-    for words, meaning in _ON_THE_HUB:
-        if not source.local and any(word in text for word in words):
-            return f"{name} {meaning}"
+    if not source.local and "gated" in text:
+        return f"{name} is gated: accept its terms on huggingface.co and log in with: hf auth login"
     return f"Could not load {name}: {type(error).__name__}: {_short(text)}"
 
 
@@ -235,10 +208,11 @@ def _short(text: str) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars, advice and load reports of transformers in the body."""
-    log = transformers.utils.logging
-    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    """No progress bars, advice, retries and load reports of transformers in the body."""
+    log, hub = transformers.utils.logging, logging.getLogger("huggingface_hub")
+    level, hub_level, bars = log.get_verbosity(), hub.level, log.is_progress_bar_enabled()
     log.set_verbosity(log.CRITICAL)
+    hub.setLevel(logging.CRITICAL)
     log.disable_progress_bar()
     try:
         with warnings.catch_warnings():
@@ -246,5 +220,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         log.set_verbosity(level)
+        hub.setLevel(hub_level)
         if bars:
             log.enable_progress_bar()

@@ -23,7 +23,8 @@ def find_source(name: str) -> Source:
     """The source that `name` means: `organism:NAME`, a directory, or a Hugging Face id.
 
     Raises: ModelLoadError: unknown organism; a directory that lacks configuration, safetensors
-    weights or a tokenizer; a path that does not exist.
+    weights or a tokenizer; a path that does not exist; an id that is unknown, has no safetensors,
+    or cannot be looked up.
     """
     if name.startswith(PREFIX):
         return Source(str(_checked(_organism(name.removeprefix(PREFIX)))), local=True)
@@ -37,6 +38,7 @@ def find_source(name: str) -> Source:
             f"{name!r} is not a directory here, and not a Hugging Face id (owner/model): "
             "check the path."
         )
+    _check_hub(name)
     return Source(name, local=False)
 
 
@@ -46,6 +48,40 @@ def _organism(name: str) -> Path:
         known = ", ".join(catalog.names("organisms", "config.json")) or "none are installed"
         raise ModelLoadError(f"Unknown organism {name!r}: choose from {known}.")
     return found
+
+
+def _check_hub(name: str) -> None:
+    """Ask the hub once, instead of waiting for the five retries of every file's download."""
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    try:
+        if isinstance(try_to_load_from_cache(name, "config.json"), str):
+            return
+        if constants.HF_HUB_OFFLINE:
+            raise ModelLoadError(
+                f"{name} is neither a directory here nor in the local cache, and HF_HUB_OFFLINE is "
+                "set: unset it to download, or give a local directory or organism:NAME."
+            )
+        files = [file.rfilename for file in HfApi().model_info(name, timeout=10).siblings or ()]
+    except ModelLoadError:
+        raise
+    except (HFValidationError, RepositoryNotFoundError) as error:
+        raise ModelLoadError(
+            f"{name} is not a directory here and not a public model on the hub: check the name, or "
+            "log in with hf auth login if it is private."
+        ) from error
+    except Exception as error:  # whatever the network and its libraries raise
+        raise ModelLoadError(
+            f"{name} is not a directory here and the Hugging Face hub cannot be reached "
+            f"({type(error).__name__}): check the network, or give a local directory or "
+            "organism:NAME."
+        ) from error
+    if not any(file.endswith(".safetensors") for file in files):
+        raise ModelLoadError(
+            f"{name} has no safetensors weights on the hub, and virtuelens reads nothing else "
+            "(pickles can run any code): choose a revision or copy that has them."
+        )
 
 
 def _checked(folder: Path) -> Path:

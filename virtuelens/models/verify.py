@@ -5,7 +5,7 @@
    scales or merges them), those points are not offered.
 3. Padding changes nothing: a padded row equals the same row alone.
 4. An edit moves the logits.
-5. An edit of zero at every point changes nothing, to the bit.
+5. An edit of zero at every point changes nothing, to the bit (of what the device repeats).
 6. No hook is left behind, also when an edit raises.
 """
 
@@ -183,10 +183,13 @@ def _edits(
     moved = _logits(hf, places, batch, [_AddRamp(first, float(sizes))])
     shift = _error(moved[batch.real], clean)
     still = _logits(hf, places, batch, [_Change(p, 0.0) for p in places])[batch.real]
+    again = _logits(hf, places, batch, [])[batch.real]
+    # some GPU kernels add in a random order: then two plain runs differ too, by the noise allowed
+    change, noise = (float((other - clean).abs().max()) for other in (still, again))
     return (
         Check("an edit moves the logits", shift > 1e-3, f"relative change {shift:.1e}"),
-        Check("an edit of zero changes nothing, to the bit", torch.equal(still, clean),
-              f"largest change {float((still - clean).abs().max()):.1e}"),
+        Check("an edit of zero changes nothing, to the bit", change <= noise,
+              f"largest change {change:.1e} (between two plain runs {noise:.1e})"),
     )  # fmt: skip
 
 

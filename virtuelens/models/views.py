@@ -18,9 +18,12 @@ def bridge(hf: Any, tokenizer: Any, name: str) -> Any:
     """
     from transformer_lens.model_bridge.sources import build_bridge_from_module
 
+    own = copy.deepcopy(tokenizer)
+    # else the bridge would load the tokenizer anew, by name, to have it add a BOS
+    own.init_kwargs |= {"name_or_path": name, "add_bos_token": True}
     return build_bridge_from_module(
         _same_weights(hf), type(hf).__name__, hf_config=hf.config,
-        tokenizer=copy.deepcopy(tokenizer), model_name=name,
+        tokenizer=own, model_name=name,
     )  # fmt: skip
 
 
