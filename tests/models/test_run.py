@@ -46,13 +46,15 @@ def test_padded_rows_equal_their_unpadded_run(model: HookedModel, side: str) -> 
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding_is_never_edited(llama: HookedModel, side: str) -> None:
-    """An edit that returns NaN on padding leaves the padding's activations as they were."""
+    """An edit that spoils padding, or writes in place, leaves the padding as it was."""
     batch = llama.batch([llama.encode(SHORT), llama.encode(LONG)], side=side)
     spoil = Change(MIDDLE, lambda a, seen: torch.where(seen.real[..., None], a + 1, torch.nan))
+    in_place = Change(MIDDLE, lambda acts, seen: acts.add_(1))
     before = llama.run(batch, read=[MIDDLE]).acts[MIDDLE]
-    after = llama.run(batch, read=[MIDDLE], edits=[spoil]).acts[MIDDLE]
-    assert torch.equal(before[~batch.real], after[~batch.real])
-    assert torch.equal(before[batch.real] + 1, after[batch.real])
+    for edit in (spoil, in_place):
+        after = llama.run(batch, read=[MIDDLE], edits=[edit]).acts[MIDDLE]
+        assert torch.equal(before[~batch.real], after[~batch.real])
+        assert torch.equal(before[batch.real] + 1, after[batch.real])
 
 
 def test_identical_rows_get_identical_changes(model: HookedModel) -> None:

@@ -185,7 +185,7 @@ def _cut(text: str, stop: Sequence[str]) -> str:
 
 
 def _row_reads(
-    steps: list[Float[Tensor, "batch pos d_model"]], batch: Batch, i: int, row: _Row
+    steps: list[Float[Tensor, "batch _ d_model"]], batch: Batch, i: int, row: _Row
 ) -> Float[Tensor, "pos d_model"]:
     prompt = steps[0][i][batch.real[i]]
     later = [step[i] for step in steps[1 : len(row.ids)]]

@@ -16,7 +16,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -43,6 +43,7 @@ class Seen:
     prompt_length: Int[Tensor, " batch"]
 
 
+@runtime_checkable
 class Edit(Protocol):
     """A change of the activations at one hook point; any frozen object of this shape serves."""
 
@@ -54,7 +55,7 @@ class Edit(Protocol):
     def __call__(
         self, acts: Float[Tensor, "batch pos d_model"], seen: Seen
     ) -> Float[Tensor, "batch pos d_model"]:
-        """The changed activations, as a new tensor (or `acts` itself, unchanged)."""
+        """The changed activations; `acts` may be written to and returned."""
         ...
 
 
@@ -264,9 +265,7 @@ def _hook_stream(
 
 def _alter(acts: Tensor, edits: Sequence[Edit], seen: Seen) -> Tensor:
     for edit in edits:
-        new = edit(acts, seen)
-        if new is acts:
-            continue
+        new = edit(acts.clone(), seen)  # one that writes in place shall not reach the padding
         if new.shape != acts.shape:
             raise SteeringError(
                 f"An edit at {edit.point} returned shape {tuple(new.shape)}, expected "

@@ -45,8 +45,9 @@ def find_source(name: str) -> Source:
 def _organism(name: str) -> Path:
     found = catalog.find("organisms", name, "config.json")
     if found is None:
-        known = ", ".join(catalog.names("organisms", "config.json")) or "none are installed"
-        raise ModelLoadError(f"Unknown organism {name!r}: choose from {known}.")
+        known = ", ".join(catalog.names("organisms", "config.json"))
+        advice = f"choose from {known}" if known else "none is installed, set VIRTUELENS_PATH"
+        raise ModelLoadError(f"Unknown organism {name!r}: {advice}.")
     return found
 
 
