@@ -1,0 +1,115 @@
+"""Numbers and names in plain words, and text from models made safe to look at.
+
+What a report says in words is made here, in one place, and only from a finding's numbers. It
+speaks of representations and behaviour; what a model feels, or whether it does, is not its subject.
+"""
+
+import html
+import math
+import unicodedata
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SOURCES = {
+    "probe": "probe",
+    "bag_of_words": "bag of words",
+    "length": "text length",
+    "embedding": "embedding layer",
+    "random_weights": "random weights",
+    "control_task": "control task",
+}
+_SPLITS = {
+    "cv": "cross-validation",
+    "test": "held-out groups",
+    "shifted": "shifted set",
+    "transfer": "transfer set",
+}
+_METHODS = {
+    "diff_means": "difference of means",
+    "logistic": "logistic regression",
+    "lda": "LDA (whitened)",
+}
+_POSITIONS = {
+    "last": "last token",
+    "last_prompt": "last token of the prompt",
+    "response_mean": "mean over the response",
+    "tokens": "every token",
+}
+_KEPT = {"\n": "⏎\n", "\t": "⇥\t", "\r": "␍", "\u00a0": "⍽"}
+
+
+def plain_source(source: str) -> str:
+    """Where a score comes from, in words."""
+    return _SOURCES.get(source, source)
+
+
+def plain_split(split: str) -> str:
+    """Which examples were scored, in words."""
+    return _SPLITS.get(split, split)
+
+
+def plain_method(method: str) -> str:
+    """A row of the methods table, in words."""
+    return _METHODS.get(method, method)
+
+
+def plain_position(position: str) -> str:
+    """A row of the positions table, in words."""
+    return _POSITIONS.get(position, position)
+
+
+def plain_concept(concept: str) -> str:
+    """A concept's name as a phrase: `self_representation` is read "self representation"."""
+    return concept.replace("_", " ")
+
+
+def visible(text: str) -> str:
+    """Text with every invisible or direction-changing character made visible.
+
+    Newline and tab keep their effect and gain a sign; controls, zero-width and bidirectional
+    characters become their code point in brackets, so that they can neither hide nor reorder.
+    """
+    out = []
+    for char in text:
+        if char in _KEPT:
+            out.append(_KEPT[char])
+        elif unicodedata.category(char) in {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}:
+            out.append(f"[U+{ord(char):04X}]")
+        else:
+            out.append(char)
+    return "".join(out)
+
+
+def escaped(text: str) -> str:
+    """Text from outside, visible and harmless in HTML and in Plotly's labels."""
+    return html.escape(visible(str(text)), quote=True)
+
+
+def number(value: float | None, *, signed: bool = False) -> str:
+    """Two decimals with a true minus sign; a dash where there is no finite number."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:+.2f}".replace("-", "−") if signed else f"{value:.2f}".replace("-", "−")
+
+
+def interval(estimate: "Mapping[str, Any] | pd.Series[Any]", *, signed: bool = False) -> str:
+    """`0.93 [0.90, 0.96]`; without a bounded interval it says so."""
+    value = number(estimate.get("value"), signed=signed)
+    low, high = estimate.get("low"), estimate.get("high")
+    if not _finite(low) or not _finite(high):
+        return f"{value} [no interval]"
+    return f"{value} [{number(low, signed=signed)}, {number(high, signed=signed)}]"
+
+
+def percent(share: float | None) -> str:
+    """A share as whole percent."""
+    if share is None or not math.isfinite(share):
+        return "–"
+    return f"{100 * share:.0f} %".replace("-", "−")
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
