@@ -8,11 +8,11 @@ from virtuelens.audits.ladder import RUNGS
 from virtuelens.reports.words import (
     interval,
     number,
-    percent,
     plain_concept,
     plain_method,
     plain_position,
     plain_source,
+    points,
 )
 
 Finding = Mapping[str, Any]
@@ -88,11 +88,13 @@ def sentence(finding: Finding) -> str:
     if rung >= 4:
         s = finding["steering"]
         text += (
-            " The model uses it: steering along the direction found by difference of means "
-            f"changes the share of target choices by {percent(s.get('rate_change'))} over the "
-            "working range, which random directions do not."
-            if s.get("rate_change") is not None else
-            " The model uses it: steering moves the behaviour, which random directions do not."
+            " The model uses it: steering along the concept's direction moves the behaviour step "
+            "by step, beyond what random directions do"
+        )
+        change = s.get("rate_change")
+        text += "." if change is None else (
+            f"; from the lowest to the highest dose the share of target choices changes by "
+            f"{points(change)}."
         )
     elif rung >= 2:
         text += " That the model uses it in what it says was not shown."
@@ -142,7 +144,7 @@ def _causal(finding: Finding) -> str:
         "(99th percentile)"
     )
     if s.get("rate_change") is not None:
-        text += f"; share of target choices changes by {percent(s['rate_change'])}"
+        text += f"; share of target choices {points(s['rate_change'])}"
     return text + f"; KL on neutral text {number(s['kl_at_dose'])} nats"
 
 

@@ -20,7 +20,7 @@ def top_features(run: Run, model: str, concept: str) -> go.Figure | None:
     figure = go.Figure(go.Bar(
         x=features["auroc"].to_numpy(dtype=float) - 0.5, base=0.5, orientation="h",
         y=[f"feature {int(f)}" for f in features["feature"]],
-        error_x=whiskers(features, value="auroc") | {"color": GREY},
+        error_x=whiskers(features, value="auroc") | {"color": GREY}, opacity=0.75,
         marker={"color": [BLUE if b else GREY for b in beats]}, showlegend=False,
         customdata=[
             f"feature {int(f['feature'])} of {escaped(f['sae'])}<br>AUROC "
@@ -31,8 +31,7 @@ def top_features(run: Run, model: str, concept: str) -> go.Figure | None:
         hovertemplate="%{customdata}<extra></extra>",
     ))
     if np.isfinite(null):
-        figure.add_vline(x=null, line={"color": VERMILION, "dash": "dash", "width": 2},
-                         annotation_text=f"null {null:.2f}")
+        figure.add_vline(x=null, line={"color": VERMILION, "dash": "dash", "width": 2})
     figure.add_vline(x=0.5, line={"color": GREY, "width": 1})
     lowest = float(np.nanmin(features["auroc"].to_numpy(dtype=float)))
     figure.update_xaxes(title_text="AUROC (0.5 = chance)", range=[min(0.4, lowest - 0.05), 1.02])
@@ -40,6 +39,7 @@ def top_features(run: Run, model: str, concept: str) -> go.Figure | None:
     return new_figure(
         f"Single SAE features that tell {plain_concept(concept)} apart in {model}",
         f"Held-out groups, n = {len(features)} best features of {features['sae'].iloc[0]}; "
-        "null: the best feature for shuffled labels, 95 %. Grey bars do not beat it.",
+        f"dashed: the null, {number(null)}, which the best feature reaches for 95 % of shuffled "
+        "labels. Grey bars do not beat it.",
         height=120 + 30 * len(features), figure=figure,
     )

@@ -25,7 +25,7 @@ from virtuelens.reports.figures import FIGURES
 from virtuelens.reports.page import Section, differences, provenance, section, verdict_table
 from virtuelens.reports.rows import concepts_of, models_of
 from virtuelens.reports.theme import DARK, LIGHT, without_title
-from virtuelens.reports.words import plain_concept, visible
+from virtuelens.reports.words import plain_concept, sentence_case, visible
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -141,4 +141,5 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )
     environment.filters["visible"] = lambda value: visible(str(value))
+    environment.filters["sentence"] = sentence_case
     return environment

@@ -1,5 +1,6 @@
 """Figures of rungs 1 to 3: where a concept is readable, and what the probe must beat."""
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,7 @@ from virtuelens.reports.words import (
     plain_position,
     plain_source,
     plain_split,
+    sentence_case,
 )
 
 if TYPE_CHECKING:
@@ -51,8 +53,7 @@ def layer_map(run: Run, model: str, concept: str) -> go.Figure | None:
         rows=1, cols=len(methods), shared_yaxes=True, horizontal_spacing=0.04,
         subplot_titles=[escaped(plain_method(m)) for m in methods],
     )
-    names = [escaped(plain_position(p)).replace(" of ", "<br>of ").replace(" over ", "<br>over ")
-             for p in positions]
+    names = ["<br>".join(textwrap.wrap(escaped(plain_position(p)), 11)) for p in positions]
     for column, method in enumerate(methods, start=1):
         mine = cells[cells["method"] == method].drop_duplicates(["layer", "position"])
         grid = mine.pivot(index="layer", columns="position", values="value")
@@ -73,22 +74,24 @@ def layer_map(run: Run, model: str, concept: str) -> go.Figure | None:
                 type="rect", x0=x - 0.48, x1=x + 0.48, y0=y - 0.48, y1=y + 0.48,
                 line={"color": VERMILION, "width": 3}, row=1, col=column,
             )
-        figure.update_xaxes(title_text="position (tokens read)", showgrid=False, row=1, col=column)
+        figure.update_xaxes(showgrid=False, tickangle=0, tickfont_size=11, row=1, col=column)
+    figure.update_xaxes(title_text="position (tokens read)", row=1, col=(len(methods) + 1) // 2)
+    figure.update_annotations(font_size=12)
     figure.update_yaxes(showgrid=False, tickformat="d", dtick=max(1, len(layers) // 12))
-    figure.update_yaxes(title_text="layer (after block, from 0)", row=1, col=1)
+    figure.update_yaxes(title_text="layer (block index)", row=1, col=1)
     figure.update_layout(coloraxis={
         "cmin": 0.5, "cmax": 1.0,
-        "colorbar": {"title": {"text": AUROC_AXIS, "side": "right"}, "thickness": 12},
+        "colorbar": {"title": {"text": "AUROC"}, "thickness": 12, "nticks": 6},
     })
     best = cells.iloc[int(cells["value"].astype(float).argmax())]
     chosen = cells[cells["selected"].astype(bool)]
     at = chosen.iloc[0] if len(chosen) else best
     return new_figure(
         f"Where {plain_concept(concept)} can be read in {model}",
-        f"Best: layer {at['layer']}, {plain_position(at['position'])}, "
+        f"Chosen: layer {at['layer']}, {plain_position(at['position'])}, "
         f"{plain_method(at['method'])} (outlined). Cross-validated over groups, "
-        f"n = {int(at['n'])} examples.",
-        height=max(240, min(620, 130 + 34 * len(layers))), figure=figure,
+        f"n = {int(at['n'])} examples; chance is 0.5.",
+        height=max(250, min(640, 120 + 36 * len(layers))), figure=figure,
     )
 
 
@@ -142,7 +145,7 @@ def roc(run: Run, model: str, concept: str) -> go.Figure | None:
     n = scores.drop_duplicates("example_id")
     return new_figure(
         f"The probe for {plain_concept(concept)} in {model} against what it must beat",
-        f"{plain_split(split).capitalize()}, n = {len(n)} examples in {n['group'].nunique()} "
+        f"{sentence_case(plain_split(split))}, n = {len(n)} examples in {n['group'].nunique()} "
         "groups. AUROC with 95 % interval.",
         height=500, figure=figure,
     )
@@ -175,7 +178,7 @@ def permutation_null(run: Run, model: str, concept: str) -> go.Figure | None:
     seen = observed.iloc[0]
     values = nulls["value"].to_numpy(dtype=float)
     figure = go.Figure(go.Histogram(
-        x=values, xbins={"size": 0.02, "start": 0.0, "end": 1.0}, marker={"color": GREY},
+        x=values, xbins={"size": 0.01, "start": 0.0, "end": 1.0}, marker={"color": GREY},
         name="shuffled labels", hovertemplate="AUROC %{x}<br>%{y} shuffles<extra></extra>",
     ))
     if np.isfinite([seen["low"], seen["high"]]).all():
@@ -225,7 +228,7 @@ def baselines(run: Run, model: str, concept: str) -> go.Figure | None:
     figure = go.Figure(go.Bar(
         x=bars["value"].to_numpy(dtype=float) - 0.5, base=0.5, orientation="h",
         y=[source_name(s) for s in bars["source"]],
-        error_x=whiskers(bars) | {"color": GREY},
+        error_x=whiskers(bars) | {"color": GREY}, opacity=0.75,
         marker={"color": [look_of(s).color for s in bars["source"]],
                 "pattern": {"shape": ["" if s == "probe" else "/" for s in bars["source"]],
                             "fgopacity": 0.35}},
@@ -235,12 +238,12 @@ def baselines(run: Run, model: str, concept: str) -> go.Figure | None:
     figure.update_xaxes(title_text=AUROC_AXIS, range=[_floor(bars), 1.02])
     figure.update_yaxes(title_text="what was given the labels (source)", showgrid=False)
     closest = gaps.iloc[int(gaps["low"].astype(float).argmin())] if len(gaps) else None
-    note = f"{plain_split(split).capitalize()}, n = {int(bars.iloc[-1]['n'])}."
+    note = f"{sentence_case(plain_split(split))}, n = {int(bars.iloc[-1]['n'])}."
     if closest is not None:
         note += (f" Probe minus closest rival ({plain_source(closest['source'])}): "
                  f"{interval(closest, signed=True)}; rung 2 asks that the interval stays above 0.")
     return new_figure(
-        f"More than the words? {plain_concept(concept).capitalize()} in {model}",
+        f"More than the words? {sentence_case(plain_concept(concept))} in {model}",
         note, height=130 + 40 * len(bars), figure=figure,
     )
 

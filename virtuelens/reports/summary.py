@@ -51,14 +51,14 @@ def table_rows(report: Report) -> list[TableRow]:
     return out
 
 
-def card_markdown(report: Report) -> str:
+def cardmarkdown(report: Report) -> str:
     """A short Markdown card: the verdict table, what each finding supports, what was not tested."""
     model, twin = report["model"], report.get("twin")
     lines = [
-        f"# virtuelens: {_markdown(model['name'])}",
+        f"# virtuelens: {markdown(model['name'])}",
         "",
-        f"Audited {_markdown(model['name'])} (`{_code(str(model.get('fingerprint', ''))[:16])}`)"
-        + (f" beside its twin {_markdown(twin['name'])}" if twin else "") + ".",
+        f"Audited {markdown(model['name'])} (`{_code(str(model.get('fingerprint', ''))[:16])}`)"
+        + (f" beside its twin {markdown(twin['name'])}" if twin else "") + ".",
         "It speaks of representations and behaviour, not of what a model feels.",
         "",
         "| concept | model | rung | AUROC, held out [95 %] | shuffled labels "
@@ -66,19 +66,19 @@ def card_markdown(report: Report) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {_markdown(r.concept)} | {_markdown(r.model)} | {r.ladder} {r.rung} | {r.auroc} "
+        f"| {markdown(r.concept)} | {markdown(r.model)} | {r.ladder} {r.rung} | {r.auroc} "
         f"| {r.auroc_null} | {r.slope} | {r.slope_null} |"
         for r in table_rows(report)
     ]
     for f in report.get("findings", []):
         lines += [
             "",
-            f"**{_markdown(f['concept'])} in {_markdown(f['model'])}.** {_markdown(sentence(f))} "
-            f"It stops here because: {_markdown(f['stopped_because'])}.",
+            f"**{markdown(f['concept'])} in {markdown(f['model'])}.** {markdown(sentence(f))} "
+            f"It stops here because: {markdown(f['stopped_because'])}.",
         ]
     untested = dict.fromkeys(t for f in report.get("findings", []) for t in f["not_tested"])
     if untested:
-        lines += ["", "Not tested:", "", *(f"- {_markdown(t)}" for t in untested)]
+        lines += ["", "Not tested:", "", *(f"- {markdown(t)}" for t in untested)]
     return "\n".join(lines) + "\n"
 
 
@@ -86,10 +86,10 @@ def _one_line(text: str) -> str:
     return visible(str(text)).replace("\n", "")
 
 
-def _markdown(text: str) -> str:
+def markdown(text: str) -> str:
     """Text from outside as Markdown that shows it and does nothing else."""
     safe = html.escape(_one_line(text), quote=False)
-    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", safe)
+    return re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", safe)
 
 
 def _code(text: str) -> str:

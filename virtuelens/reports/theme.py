@@ -76,6 +76,7 @@ def _template(
         "hovermode": "closest", "separators": ". ", "margin": {"l": 60, "r": 24, "b": 60},
         "shapedefaults": {"line": {"color": soft}},
         "annotationdefaults": {"font": {"size": 12, "color": soft}, "showarrow": False},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": soft, "activecolor": ink},
         "colorway": [BLUE, VERMILION, GREEN, PINK, ORANGE, GREY],
     }
     return go.layout.Template(layout=layout)

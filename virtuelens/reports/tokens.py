@@ -45,5 +45,11 @@ def passages(stored: Any) -> list[str]:
     ]
 
 
+def framed(passage: str) -> str:
+    """A passage from `passages` in monospace, line breaks kept, for pages without our style."""
+    style = "font-family:monospace;font-size:0.85rem;white-space:pre-wrap;overflow-wrap:anywhere"
+    return f'<div style="{style}">{passage}</div>'
+
+
 def _finite(act: Any) -> float:
     return float(act) if isinstance(act, int | float) and math.isfinite(act) else 0.0

@@ -28,9 +28,9 @@ _SPLITS = {
     "transfer": "transfer set",
 }
 _METHODS = {
-    "diff_means": "difference of means",
+    "diff_means": "mean difference",
     "logistic": "logistic regression",
-    "lda": "LDA (whitened)",
+    "lda": "LDA",
 }
 _POSITIONS = {
     "last": "last token",
@@ -92,7 +92,8 @@ def number(value: float | None, *, signed: bool = False) -> str:
     """Two decimals with a true minus sign; a dash where there is no finite number."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:+.2f}".replace("-", "−") if signed else f"{value:.2f}".replace("-", "−")
+    rounded = round(value, 2) + 0.0  # never a negative zero
+    return f"{rounded:{'+' if signed and rounded else ''}.2f}".replace("-", "−")
 
 
 def interval(estimate: "Mapping[str, Any] | pd.Series[Any]", *, signed: bool = False) -> str:
@@ -109,6 +110,18 @@ def percent(share: float | None) -> str:
     if share is None or not math.isfinite(share):
         return "–"
     return f"{100 * share:.0f} %".replace("-", "−")
+
+
+def points(share: float | None) -> str:
+    """A change of a share in percentage points."""
+    if share is None or not math.isfinite(share):
+        return "–"
+    return f"{round(100 * share) + 0:+d} points".replace("-", "−")
+
+
+def sentence_case(text: str) -> str:
+    """Text with its first letter large and the rest as it was."""
+    return text[:1].upper() + text[1:]
 
 
 def _finite(value: float | None) -> bool:
