@@ -9,13 +9,13 @@ from virtuelens.reports.figures import FIGURES
 from virtuelens.reports.page import Section, provenance, section
 from virtuelens.reports.rows import concepts_of, models_of
 from virtuelens.reports.summary import ladder_bar, markdown, table_rows
-from virtuelens.reports.theme import DARK, LIGHT
+from virtuelens.reports.theme import DARK, LIGHT, without_title
 from virtuelens.reports.tokens import framed
 from virtuelens.reports.words import plain_concept, sentence_case, visible
 
 MARKS = {"passed": "✓ passed", "stopped": "✗ not reached", "not judged": "not judged"}
 COLUMNS = ("concept", "model", "rung", "ladder", "AUROC held out [95 %]", "shuffled labels",
-           "slope, nats per σ [95 %]", "random directions, 99 %")
+           "slope, nats per σ [95 %]", "random, 99 %")
 
 
 def choose_run() -> Run:
@@ -77,8 +77,10 @@ def show_figures(run: Run, models: list[str], concept: str) -> None:
         st.subheader(row.heading, anchor=False)
         st.caption(row.about)
         for column, (model, figure) in zip(st.columns(len(models)), drawn, strict=False):
-            figure.update_layout(template=template)
-            column.plotly_chart(figure, theme=None, key=f"{row.name}-{concept}-{model}",
+            column.markdown(f"**{markdown(figure.layout.meta['title'])}**")
+            column.caption(markdown(figure.layout.meta["note"]))
+            bare = without_title(figure).update_layout(template=template)
+            column.plotly_chart(bare, theme=None, key=f"{row.name}-{concept}-{model}",
                                 config={"displaylogo": False})
 
 

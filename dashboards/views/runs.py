@@ -33,7 +33,7 @@ for summary in listed[:SHOWN]:
         what, rungs, go = st.columns([4, 5, 1], vertical_alignment="center")
         if summary.problem:
             what.markdown(f"**{markdown(summary.path.name)}**")
-            rungs.warning(markdown(f"Cannot be read: {summary.problem}"))
+            rungs.markdown(f":material/warning: {markdown(summary.problem)}")
             continue
         beside = f" beside {markdown(summary.twin)}" if summary.twin else ""
         what.markdown(f"**{markdown(summary.model)}**{beside}")
@@ -41,8 +41,8 @@ for summary in listed[:SHOWN]:
             f"{markdown(browse.started(summary))} · {markdown(summary.path.name)} · "
             + ("complete" if summary.complete else "interrupted")
         )
-        for line in browse.rungs_in_words(summary) or ["no concept was finished"]:
-            rungs.markdown(markdown(line))
+        lines = browse.rungs_in_words(summary) or ["no concept was finished"]
+        rungs.markdown("  \n".join(map(markdown, lines)))
         if go.button("Open", key=f"open-{summary.path.name}"):
             st.session_state["run"] = summary.path.name
             st.switch_page("views/findings.py", query_params={"run": summary.path.name})

@@ -109,7 +109,7 @@ def test_choosing_a_concept_and_a_model_changes_what_is_shown() -> None:
 
 
 def test_hostile_names_are_shown_and_do_nothing() -> None:
-    """Markup, directional characters and Markdown in names arrive escaped, in an interrupted run."""
+    """Markup and directional characters in names arrive escaped, in an interrupted run too."""
     words = text_of(view("views/findings.py", "20260302-hostile"))
     assert "interrupted" in words
     assert "<script>" not in words and "<img" not in words and "\u202e" not in words

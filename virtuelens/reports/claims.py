@@ -86,7 +86,7 @@ def sentence(finding: Finding) -> str:
     if rung >= 3:
         text += " The same direction works in a format that it was not fitted on."
     if rung >= 4:
-        s = finding["steering"]
+        s = finding.get("steering") or {}
         text += (
             " The model uses it: steering along the concept's direction moves the behaviour step "
             "by step, beyond what random directions do"

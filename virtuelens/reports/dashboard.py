@@ -6,6 +6,7 @@ from pathlib import Path
 from virtuelens import catalog
 from virtuelens.errors import VirtueLensError
 
+PRIMARY_COLOR = "#135a91"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -36,5 +37,6 @@ def streamlit_command(runs: Path, port: int, host: str = "127.0.0.1") -> list[st
         "--browser.gatherUsageStats", "false",
         "--client.showErrorDetails", "none",
         "--client.toolbarMode", "viewer",
+        "--theme.primaryColor", PRIMARY_COLOR,
         "--", str(runs),
     ]

@@ -53,7 +53,7 @@ def layer_map(run: Run, model: str, concept: str) -> go.Figure | None:
         rows=1, cols=len(methods), shared_yaxes=True, horizontal_spacing=0.04,
         subplot_titles=[escaped(plain_method(m)) for m in methods],
     )
-    names = ["<br>".join(textwrap.wrap(escaped(plain_position(p)), 11)) for p in positions]
+    names = ["<br>".join(textwrap.wrap(escaped(plain_position(p)), 9)) for p in positions]
     for column, method in enumerate(methods, start=1):
         mine = cells[cells["method"] == method].drop_duplicates(["layer", "position"])
         grid = mine.pivot(index="layer", columns="position", values="value")
@@ -74,7 +74,7 @@ def layer_map(run: Run, model: str, concept: str) -> go.Figure | None:
                 type="rect", x0=x - 0.48, x1=x + 0.48, y0=y - 0.48, y1=y + 0.48,
                 line={"color": VERMILION, "width": 3}, row=1, col=column,
             )
-        figure.update_xaxes(showgrid=False, tickangle=0, tickfont_size=11, row=1, col=column)
+        figure.update_xaxes(showgrid=False, tickangle=0, tickfont_size=10, row=1, col=column)
     figure.update_xaxes(title_text="position (tokens read)", row=1, col=(len(methods) + 1) // 2)
     figure.update_annotations(font_size=12)
     figure.update_yaxes(showgrid=False, tickformat="d", dtick=max(1, len(layers) // 12))
@@ -129,7 +129,7 @@ def roc(run: Run, model: str, concept: str) -> go.Figure | None:
         figure.add_trace(go.Scatter(
             x=false, y=true, mode="lines", name=label,
             line={"color": look.color, "dash": look.dash, "width": 3 if source == "probe" else 2},
-            hovertemplate=f"{source_name(str(source))}<br>false positives %{{x:.0%}}"
+            hovertemplate="%{fullData.name}<br>false positives %{x:.0%}"
                           "<br>true positives %{y:.0%}<extra></extra>",
         ))
     if not figure.data:
@@ -228,10 +228,9 @@ def baselines(run: Run, model: str, concept: str) -> go.Figure | None:
     figure = go.Figure(go.Bar(
         x=bars["value"].to_numpy(dtype=float) - 0.5, base=0.5, orientation="h",
         y=[source_name(s) for s in bars["source"]],
-        error_x=whiskers(bars) | {"color": GREY}, opacity=0.75,
+        error_x=whiskers(bars) | {"color": GREY},
         marker={"color": [look_of(s).color for s in bars["source"]],
-                "pattern": {"shape": ["" if s == "probe" else "/" for s in bars["source"]],
-                            "fgopacity": 0.35}},
+                "opacity": [0.9 if s == "probe" else 0.5 for s in bars["source"]]},
         customdata=hover, hovertemplate="%{customdata}<extra></extra>", showlegend=False,
     ))
     figure.add_vline(x=0.5, line={"color": GREY, "width": 1})
@@ -243,7 +242,7 @@ def baselines(run: Run, model: str, concept: str) -> go.Figure | None:
         note += (f" Probe minus closest rival ({plain_source(closest['source'])}): "
                  f"{interval(closest, signed=True)}; rung 2 asks that the interval stays above 0.")
     return new_figure(
-        f"More than the words? {sentence_case(plain_concept(concept))} in {model}",
+        f"Is what is read as {plain_concept(concept)} in {model} more than the words?",
         note, height=130 + 40 * len(bars), figure=figure,
     )
 

@@ -51,7 +51,7 @@ def table_rows(report: Report) -> list[TableRow]:
     return out
 
 
-def cardmarkdown(report: Report) -> str:
+def card_markdown(report: Report) -> str:
     """A short Markdown card: the verdict table, what each finding supports, what was not tested."""
     model, twin = report["model"], report.get("twin")
     lines = [

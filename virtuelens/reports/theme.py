@@ -70,7 +70,7 @@ def _template(
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
         "xaxis": axis, "yaxis": axis,
         "coloraxis": {"colorscale": [[i / (len(scale) - 1), c] for i, c in enumerate(scale)]},
-        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.2, "yanchor": "top",
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "yanchor": "top",
                    "font": {"size": 12}},
         "hoverlabel": {"bgcolor": paper, "font": {"family": FONT, "color": ink}, "align": "left"},
         "hovermode": "closest", "separators": ". ", "margin": {"l": 60, "r": 24, "b": 60},
@@ -106,6 +106,7 @@ def new_figure(title: str, note: str, *, height: int, figure: go.Figure | None =
         template=LIGHT,
         height=height + 18 * (len(lines) + len(notes)),
         margin_t=44 + 18 * (len(lines) + len(notes)),
+        legend_y=-62 / max(110, height - 110),  # below the axis title, whatever the height
         title={
             "text": "<br>".join(map(escaped, lines)),
             "subtitle": {"text": "<br>".join(map(escaped, notes))},

@@ -36,6 +36,8 @@ def passages(stored: Any) -> list[str]:
     try:
         listed = json.loads(stored) if isinstance(stored, str) else []
     except json.JSONDecodeError:
+        listed = []
+    if not isinstance(listed, list):
         return []
     return [
         highlighted(p["tokens"], p["acts"])

@@ -49,7 +49,6 @@ def dose_response(run: Run, model: str, concept: str) -> go.Figure | None:
                         row=1, col=1)
     figure.update_yaxes(title_text="KL (nats)", rangemode="tozero", row=2, col=1)
     figure.update_xaxes(title_text=DOSE_AXIS, row=2, col=1)
-    figure.update_layout(legend={"y": -0.17})
     first = target.iloc[0]
     return new_figure(
         f"Steering along {plain_concept(concept)} in {model}: what it does to choices",
@@ -90,7 +89,7 @@ def _line(figure: go.Figure, mine: "pd.DataFrame", kind: str, behaviour: str) ->
     figure.add_trace(go.Scatter(
         x=mine["dose"], y=mine["rate"], mode="lines+markers", name=f"{words} ({escaped(kind)})",
         line={"color": look.color, "dash": look.dash, "width": 3 if main else 1.3},
-        marker={"symbol": look.symbol, "size": 8 if main else 5},
+        marker={"symbol": look.symbol, "size": 8 if main else 5}, legendrank=1 if main else 1000,
         customdata=[
             f"{words} ({escaped(kind)})<br>dose {number(r['dose'], signed=True)} σ"
             f"<br>target choices {percent(r['rate'])} "
