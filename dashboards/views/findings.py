@@ -7,7 +7,7 @@ from virtuelens.errors import VirtueLensError
 from virtuelens.reports import browse
 from virtuelens.reports.figures import FIGURES
 from virtuelens.reports.page import Section, provenance, section
-from virtuelens.reports.rows import concepts_of, models_of
+from virtuelens.reports.rows import check_findings, concepts_of, models_of
 from virtuelens.reports.summary import ladder_bar, markdown, table_rows
 from virtuelens.reports.theme import DARK, LIGHT, without_title
 from virtuelens.reports.tokens import framed
@@ -117,31 +117,36 @@ def show_details(found: list[Section]) -> None:
                 st.markdown(f"- {markdown(text)}")
 
 
-try:
+def show() -> None:
+    """The whole page."""
     run = choose_run()
+    check_findings(run)
+    show_overview(run)
+    if not run.findings:
+        st.info("No concept was finished in this run, so there is no finding to show.")
+        st.stop()
+    concept = st.sidebar.selectbox("Concept", concepts_of(run),
+                                   format_func=lambda c: visible(plain_concept(c)))
+    models = st.sidebar.multiselect("Models", models_of(run), default=models_of(run),
+                                    format_func=visible)
+    if not models:
+        st.info("Choose at least one model in the sidebar.")
+        st.stop()
+    st.header(sentence_case(markdown(plain_concept(concept))), anchor=False, divider="gray")
+    sections = [s for m in models if (s := section(run, m, concept)) is not None]
+    for column, found in zip(st.columns(len(models)), sections, strict=False):
+        with column:
+            show_section(found)
+    show_figures(run, models, concept)
+    show_details(sections)
+    with st.expander("Provenance"):
+        for heading, table in provenance(run).items():
+            st.markdown(f"**{markdown(heading)}**")
+            st.dataframe([{"name": visible(k), "value": visible(v)} for k, v in table.items()],
+                         hide_index=True)
+
+
+try:
+    show()
 except (VirtueLensError, OSError) as error:
     st.error(markdown(str(error)))
-    st.stop()
-show_overview(run)
-if not run.findings:
-    st.info("No concept was finished in this run, so there is no finding to show.")
-    st.stop()
-concept = st.sidebar.selectbox("Concept", concepts_of(run),
-                               format_func=lambda c: visible(plain_concept(c)))
-models = st.sidebar.multiselect("Models", models_of(run), default=models_of(run),
-                                format_func=visible)
-if not models:
-    st.info("Choose at least one model in the sidebar.")
-    st.stop()
-st.header(sentence_case(markdown(plain_concept(concept))), anchor=False, divider="gray")
-sections = [s for m in models if (s := section(run, m, concept)) is not None]
-for column, found in zip(st.columns(len(models)), sections, strict=False):
-    with column:
-        show_section(found)
-show_figures(run, models, concept)
-show_details(sections)
-with st.expander("Provenance"):
-    for heading, table in provenance(run).items():
-        st.markdown(f"**{markdown(heading)}**")
-        st.dataframe([{"name": visible(k), "value": visible(v)} for k, v in table.items()],
-                     hide_index=True)

@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.reports.synthetic_run import MODEL, TWIN, write_run
+from virtuelens import storage
 from virtuelens.reports.figures import FIGURES
 
 APP = Path(__file__).parents[2] / "dashboards"
@@ -120,6 +122,25 @@ def test_a_run_name_cannot_reach_outside_the_folder(runs: Path) -> None:
     """A path in the address is not followed; the newest run is shown and the reader told."""
     app = view("views/findings.py", f"../{runs.name}/20260301-whole")
     assert "no readable run" in text_of(app)
+
+
+def test_a_damaged_table_or_finding_is_said_not_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A truncated table, one without a column, and a finding without a key: one line each."""
+    monkeypatch.setenv("VIRTUELENS_RUNS", str(tmp_path))
+    run = write_run(tmp_path / "run", twin=False)
+    scores, report = (run / "scores.parquet"), (run / "report.json")
+    whole = scores.read_bytes()
+    scores.write_bytes(whole[: len(whole) // 2])
+    assert "damaged" in text_of(view("views/findings.py", "run"))
+    storage.write_table(scores, pd.DataFrame({"model": [MODEL], "concept": ["sycophancy"]}))
+    assert "lacks the column" in text_of(view("views/findings.py", "run"))
+    scores.write_bytes(whole)
+    value = storage.read_json(report)
+    del value["findings"][0]["auroc"]
+    storage.write_json(report, value)
+    assert "lacks 'auroc'" in text_of(view("views/findings.py", "run")).replace("\\", "")
 
 
 def test_the_rungs_are_explained_with_what_each_must_beat() -> None:

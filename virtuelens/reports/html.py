@@ -23,7 +23,7 @@ from virtuelens.audits.run import Run, open_run
 from virtuelens.reports.claims import CLAIMS, MUST_BEAT
 from virtuelens.reports.figures import FIGURES
 from virtuelens.reports.page import Section, differences, provenance, section, verdict_table
-from virtuelens.reports.rows import concepts_of, models_of
+from virtuelens.reports.rows import check_findings, concepts_of, models_of
 from virtuelens.reports.theme import DARK, LIGHT, without_title
 from virtuelens.reports.words import plain_concept, sentence_case, visible
 
@@ -63,7 +63,7 @@ class ConceptPart:
 def write_report(run_path: Path) -> Path:
     """Write `report.html` into a run directory and return its path.
 
-    Raises: StoreError: not a run directory. DiskError: it could not be written.
+    Raises: StoreError: not a run directory, or damaged. DiskError: it could not be written.
     """
     path = Path(run_path) / "report.html"
     storage.write_text(path, render(open_run(Path(run_path))))
@@ -71,7 +71,11 @@ def write_report(run_path: Path) -> Path:
 
 
 def render(run: Run) -> str:
-    """The whole report as HTML, everything it needs inside."""
+    """The whole report as HTML, everything it needs inside.
+
+    Raises: StoreError: a table or finding of the run is damaged.
+    """
+    check_findings(run)
     parts, figures = _parts(run)
     return _environment().get_template("report.html.j2").render(
         run=run,

@@ -3,16 +3,49 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-from virtuelens.audits.run import Run
+from virtuelens.audits.ladder import RUNGS
+from virtuelens.audits.run import TABLES, Run
+from virtuelens.errors import StoreError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+NEEDED = ("model", "concept", "rung", "auroc", "layer", "position", "stopped_because", "not_tested")
+"""Keys without which a finding cannot be shown."""
+
 
 def rows(run: Run, table: str, model: str, concept: str) -> "pd.DataFrame":
-    """The rows of a table for this model and concept; empty where there are none."""
+    """The rows of a table for this model and concept; empty where there are none.
+
+    Raises: StoreError: the table is damaged or lacks a column of its schema.
+    """
     whole = run.table(table)
+    missing = [column for column in TABLES[table] if column not in whole.columns]
+    if missing:
+        raise StoreError(
+            f"{run.path / table}.parquet lacks the column {missing[0]!r}: the run is damaged, "
+            "audit again."
+        )
     return whole[(whole["model"] == model) & (whole["concept"] == concept)].reset_index(drop=True)
+
+
+def check_findings(run: Run) -> None:
+    """Nothing, where every finding holds what pages need.
+
+    Raises: StoreError: a finding lacks a key or has a rung outside the ladder.
+    """
+    for i, finding in enumerate(run.findings):
+        missing = [key for key in NEEDED if finding.get(key) is None]
+        if missing:
+            raise StoreError(
+                f"{run.path}/report.json: finding {i} lacks {missing[0]!r}: the run is damaged, "
+                "audit again."
+            )
+        if finding["rung"] not in range(len(RUNGS)):
+            raise StoreError(
+                f"{run.path}/report.json: finding {i} has rung {finding['rung']!r}, the ladder "
+                f"has 0 to {len(RUNGS) - 1}."
+            )
 
 
 def finding_of(run: Run, model: str, concept: str) -> dict[str, Any] | None:
