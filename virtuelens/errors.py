@@ -31,6 +31,10 @@ class TextError(VirtueLensError, ValueError):
     """A text cannot be given to this model: it is empty, or its chat template refuses it."""
 
 
+class PositionError(VirtueLensError, ValueError):
+    """A reading position is unknown, or a text has no such place."""
+
+
 class TextTooLongError(VirtueLensError, ValueError):
     """A text needs more tokens than the model's context holds; nothing is cut silently."""
 

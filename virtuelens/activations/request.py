@@ -1,0 +1,166 @@
+"""What a harvest is asked for: texts, hook points, positions; made plain before any work starts.
+
+Here is said everything that can be wrong with it: a text that is too long, a chat without the
+place that is to be read, an unknown hook point or position.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from virtuelens.activations.activations import INDEX_COLUMNS
+from virtuelens.activations.positions import POSITIONS, Position
+from virtuelens.concepts.pack import Concept
+from virtuelens.errors import HookPointError, PositionError, TextError, TextTooLongError
+from virtuelens.storage import sha256_text
+from virtuelens.values.texts import Example, Text
+
+if TYPE_CHECKING:
+    from virtuelens.models import Encoded, HookedModel
+
+KINDS = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
+"""Short for that point in every layer."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Encoded texts and which of their tokens to read.
+
+    picks: position -> for every text the indices of its tokens.
+    texts: what the manifest says about them; a store of other texts has another hash.
+    """
+
+    examples: tuple[Example, ...]
+    encoded: "tuple[Encoded, ...]"
+    points: tuple[str, ...]
+    picks: Mapping[str, Sequence[Sequence[int]]]
+    texts: Mapping[str, str]
+
+    @property
+    def concept(self) -> str:
+        """Name of the concept, or ""."""
+        return self.texts.get("name", "")
+
+    def n_rows(self, position: str, text: int) -> int:
+        """How many rows of activations a text has at a position."""
+        return 1 if POSITIONS[position].pooled else len(self.picks[position][text])
+
+    def index(self) -> pd.DataFrame:
+        """The index of the rows, as `Activations` has it."""
+        tables = []
+        for position in self.picks:
+            sizes = np.array([self.n_rows(position, i) for i in range(len(self.examples))])
+            ends = np.cumsum(sizes)
+            rows = [
+                (e.id, e.pair, e.group, e.label, e.split, position, end - size, end,
+                 len(one.ids), one.prompt_length)
+                for e, one, size, end in zip(
+                    self.examples, self.encoded, sizes, ends, strict=True
+                )
+            ]  # fmt: skip
+            tables.append(pd.DataFrame(rows, columns=list(INDEX_COLUMNS)))
+        return pd.concat(tables, ignore_index=True)
+
+
+def make_request(
+    model: "HookedModel",
+    what: Concept | Sequence[Example] | Sequence[Text],
+    *,
+    points: str | Sequence[str],
+    positions: str | Sequence[str],
+) -> Request:
+    """The request in full.
+
+    Raises: TextTooLongError, TextError, PositionError: naming the example. HookPointError.
+    """
+    wanted = _points(model, [points] if isinstance(points, str) else points)
+    rows = _positions([positions] if isinstance(positions, str) else positions)
+    examples, texts = _examples(what)
+    if not examples:
+        raise TextError("There are no texts to harvest: give at least one.")
+    encoded = tuple(_encode(model, e) for e in examples)
+    picks = {
+        row.name: [_pick(row, e, one) for e, one in zip(examples, encoded, strict=True)]
+        for row in rows
+    }
+    return Request(examples, encoded, wanted, picks, texts)
+
+
+def _points(model: "HookedModel", asked: Sequence[str]) -> tuple[str, ...]:
+    known = model.hook_points()
+    out: list[str] = []
+    for name in asked:
+        every = [p for p in known if p.endswith(f".hook_{name}")] if name in KINDS else []
+        if not every and name not in known:
+            kinds = dict.fromkeys(p.rsplit(".hook_", 1)[-1] for p in known if "." in p)
+            raise HookPointError(
+                f"Hook point {name!r} is not in {model.info.name}: it has {', '.join(kinds)} "
+                f"in layers 0-{model.info.n_layers - 1}, written in full like "
+                "'blocks.0.hook_resid_post' or in short, for every layer, like 'resid_post'. "
+                f"List them with: virtuelens model {model.info.name} --hooks"
+            )
+        out += every or [name]
+    if not out:
+        raise HookPointError("No hook point was asked for: name at least one, like 'resid_post'.")
+    return tuple(dict.fromkeys(out))
+
+
+def _positions(asked: Sequence[str]) -> list[Position]:
+    for name in asked:
+        if name not in POSITIONS:
+            raise PositionError(
+                f"Unknown position {name!r}: choose from {', '.join(POSITIONS)}."
+            )
+    if not asked:
+        raise PositionError(f"No position was asked for: choose from {', '.join(POSITIONS)}.")
+    return [POSITIONS[name] for name in dict.fromkeys(asked)]
+
+
+def _examples(
+    what: Concept | Sequence[Example] | Sequence[Text],
+) -> tuple[tuple[Example, ...], dict[str, str]]:
+    if isinstance(what, Concept):
+        about = {"kind": "concept", "name": what.name, "version": what.version,
+                 "dialect": what.dialect, "hash": what.hash}  # fmt: skip
+        return what.examples, about
+    given: Sequence[Example | Text] = what
+    examples: list[Example] = []
+    for i, one in enumerate(given):
+        if isinstance(one, Text):
+            examples.append(Example(f"text-{i:06d}", one, label=-1, group="", pair=""))
+        else:
+            examples.append(one)
+    kind = "texts" if any(e.label < 0 for e in examples) else "examples"
+    plain = "\n".join(json.dumps(asdict(e), sort_keys=True, default=dict) for e in examples)
+    return tuple(examples), {"kind": kind, "hash": sha256_text(plain)}
+
+
+def _encode(model: "HookedModel", example: Example) -> "Encoded":
+    try:
+        return model.encode(example.text)
+    except (TextTooLongError, TextError) as error:
+        raise type(error)(f"Example {example.id!r}: {error}") from error
+
+
+def _pick(row: Position, example: Example, encoded: "Encoded") -> Sequence[int]:
+    try:
+        if row.own_words and example.text.raw is None and encoded.prompt_length == len(encoded.ids):
+            raise PositionError(
+                f"The chat has no response, so its last token is the template's and {row.name!r} "
+                "has nothing to read: end it with an assistant's turn, or read last_prompt."
+            )
+        return row.pick(encoded)
+    except PositionError as error:
+        raise PositionError(f"Example {example.id!r}: {error}") from error
+
+
+def about_request(request: Request, *, dtype: str) -> dict[str, Any]:
+    """What the manifest says of it."""
+    return {
+        "texts": dict(request.texts), "points": list(request.points),
+        "positions": list(request.picks), "dtype": dtype,
+    }  # fmt: skip
