@@ -18,10 +18,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from virtuelens.activations.activations import Activations, spans
+from virtuelens.activations.manifest import DTYPES
 from virtuelens.activations.plan import plan_batches, plan_shards
 from virtuelens.activations.positions import POSITIONS
 from virtuelens.activations.request import Request, about_request, make_request
-from virtuelens.activations.store import DTYPES, Unfinished, begin_store, open_store
+from virtuelens.activations.store import open_store
+from virtuelens.activations.writing import Unfinished, begin_store
 from virtuelens.concepts.pack import Concept
 from virtuelens.errors import NotFiniteError, StoreError
 from virtuelens.values.texts import Example, Text
