@@ -1,0 +1,205 @@
+"""What in a pack could be read without understanding it: counts, repeats, words, length, endings.
+
+A row that does not pass is something to look at, not a broken format: a pack may have its reasons,
+which then belong into its `confounds`. Classifiers are fitted on some groups of the main set and
+score others, so they measure what a probe could take over from the surface.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from virtuelens.concepts.pack import Concept
+from virtuelens.concepts.splits import group_folds
+from virtuelens.concepts.surface import (
+    Score,
+    bag_of_words,
+    ending,
+    last_word,
+    length,
+    near_same,
+    normalised,
+    words_by_turn,
+)
+from virtuelens.errors import ProbeError
+from virtuelens.values.estimates import Estimate
+from virtuelens.values.texts import Example, Split
+
+Array = np.ndarray
+
+SURFACE_AUROC = 0.6
+"""Above this a surface classifier is flagged: little room is left for a probe to beat it."""
+MIN_PAIRS, MIN_GROUPS, MIN_HELD_OUT, MIN_ITEMS = 200, 10, 40, 40
+
+_OTHERS: tuple[Split, ...] = ("shifted", "transfer")
+_ALL: tuple[Split, ...] = ("main", *_OTHERS)
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """One property of a pack.
+
+    limit: what it should keep to, in words ("" where it is only reported).
+    interval: 95 % interval of an AUROC, over groups.
+    """
+
+    name: str
+    value: float
+    limit: str
+    passed: bool
+    advice: str
+    interval: tuple[float, float] | None = None
+
+
+def check_concept(concept: Concept) -> list[CheckRow]:
+    """All properties of a pack that can be measured without a model."""
+    return [
+        *_counts(concept),
+        *_repeats(concept),
+        *_surface(concept, "words", bag_of_words, "Use every content word on both sides."),
+        *_surface(concept, "words by turn", words_by_turn, "Let each speaker say every word on "
+                  "both sides."),
+        *_surface(concept, "last word", last_word, "End both sides in the same word, or do not "
+                  "read at `last`."),
+        *_surface(concept, "length", length, "Make the two sides equally long."),
+        *_lengths(concept),
+    ]  # fmt: skip
+
+
+def _counts(concept: Concept) -> Iterator[CheckRow]:
+    main = concept.in_split("main")
+    yield _at_least("pairs in main", len({e.pair for e in main}), MIN_PAIRS)
+    yield _at_least("groups in main", len({e.group for e in main}), MIN_GROUPS)
+    for split in _OTHERS:
+        n = len({e.pair for e in concept.in_split(split)})
+        what = "no evidence beyond the main format without it" if split == "shifted" else (
+            "rung 3 needs a set from elsewhere"
+        )
+        yield _at_least(f"pairs in {split}", n, MIN_HELD_OUT, what)
+    for b in concept.behaviours:
+        yield _at_least(f"items in {b.name} ({b.kind})", len(b.items), MIN_ITEMS)
+    if not any(b.kind == "target" for b in concept.behaviours):
+        yield _at_least("target behaviours", 0, 1, "rung 4 cannot be tested without one")
+    for split in _ALL:
+        examples = concept.in_split(split)
+        if examples:
+            share = float(np.mean([e.label for e in examples]))
+            yield CheckRow(
+                f"share of label 1 in {split}", round(share, 3), "0.4 to 0.6", 0.4 <= share <= 0.6,
+                "" if 0.4 <= share <= 0.6 else "Balance the classes.",
+            )
+
+
+def _repeats(concept: Concept) -> Iterator[CheckRow]:
+    examples = concept.examples
+    by_text: dict[str, list[Example]] = {}
+    for e in examples:
+        by_text.setdefault(normalised(e.text), []).append(e)
+    same = [es for es in by_text.values() if len(es) > 1]
+    torn = [es for es in same if len({e.label for e in es}) > 1]
+    yield _none("texts with both labels", len(torn), torn,
+                "The same words cannot show the concept and not show it.")
+    yield _none("repeated texts", sum(len(es) - 1 for es in same), same,
+                "Write another text, or the same one counts twice.")
+    crossing = Counter(e.group for e in {(e.group, e.split): e for e in examples}.values())
+    twice = sorted(g for g, n in crossing.items() if n > 1)
+    yield CheckRow(
+        "groups in two splits", len(twice), "0", not twice,
+        f"Give them names of their own: {', '.join(twice[:3])}." if twice else "",
+    )
+    near = [
+        (examples[i], examples[j]) for i, j in near_same([e.text for e in examples])
+        if (examples[i].group, examples[i].split) != (examples[j].group, examples[j].split)
+    ]
+    yield _none("nearly the same across groups or splits", len(near), near,
+                "Put them into one group, or change one of them.")
+
+
+def _surface(
+    concept: Concept, name: str, score: Score, advice: str
+) -> Iterator[CheckRow]:
+    """AUROC of a surface classifier on held-out groups of main, and from main to the others."""
+    from virtuelens import stats
+
+    main = concept.in_split("main")
+    try:
+        pooled = _held_out_scores(main, score)
+    except ProbeError:
+        return  # one group only: the count of groups says so
+    yield _auroc_row(f"{name} alone, held-out groups", main, pooled, advice, stats.auroc_estimate)
+    for split in _OTHERS:
+        others = concept.in_split(split)
+        if others:
+            scores = score([e.text for e in main], _labels(main), [e.text for e in others])
+            yield _auroc_row(
+                f"{name} alone, main to {split}", others, scores, advice, stats.auroc_estimate
+            )
+
+
+def _auroc_row(
+    name: str,
+    examples: Sequence[Example],
+    scores: Float[Array, " n"],
+    advice: str,
+    estimate: Callable[..., Estimate],
+) -> CheckRow:
+    e = estimate(scores, _labels(examples), [x.group for x in examples], n_draws=400)
+    return CheckRow(
+        name, round(e.value, 3), f"AUROC at most {SURFACE_AUROC}", e.value <= SURFACE_AUROC,
+        advice if e.value > SURFACE_AUROC else "", (round(e.low, 3), round(e.high, 3)),
+    )
+
+
+def _held_out_scores(examples: Sequence[Example], score: Score) -> Float[Array, " n"]:
+    """Score of each example by a classifier that saw none of its group."""
+    groups = [e.group for e in examples]
+    scores = np.zeros(len(examples))
+    for held in group_folds(groups, 5, seed=0):
+        fit = [e for e in examples if e.group not in held]
+        others = [e.text for e in examples if e.group in held]
+        raw = score([e.text for e in fit], _labels(fit), others)
+        out = np.array([g in held for g in groups])
+        scores[out] = (raw - raw.mean()) / (raw.std() or 1.0)  # folds have scales of their own
+    return scores
+
+
+def _lengths(concept: Concept) -> Iterator[CheckRow]:
+    for split in _ALL:
+        of_split = concept.in_split(split)
+        by_pair: dict[str, dict[int, list[int]]] = {}
+        for e in of_split:
+            by_pair.setdefault(e.pair, {0: [], 1: []})[e.label].append(len(e.text.words.split()))
+        both = [(np.mean(p[1]), np.mean(p[0])) for p in by_pair.values() if p[0] and p[1]]
+        if both:
+            longer = float(np.mean([a > b for a, b in both]) - np.mean([a < b for a, b in both]))
+            yield CheckRow(
+                f"pairs longer on the positive side, less shorter, in {split}", round(longer, 3),
+                "-0.2 to 0.2", abs(longer) <= 0.2,
+                "" if abs(longer) <= 0.2 else "Make the two sides equally long.",
+            )
+        ends = [{ending(e.text) for e in of_split if e.pair == p} for p in by_pair]
+        if ends:
+            share = float(np.mean([len(words) == 1 for words in ends]))
+            yield CheckRow(
+                f"pairs ending in the same word, in {split}", round(share, 3), "", True,
+                "" if share == 1 else "Where they differ, `last` reads the word itself.",
+            )
+
+
+def _labels(examples: Sequence[Example]) -> Int[Array, " n"]:
+    return np.array([e.label for e in examples])
+
+
+def _at_least(name: str, n: int, limit: int, why: str = "") -> CheckRow:
+    advice = "" if n >= limit else (f"Write more: {why}." if why else "Write more.")
+    return CheckRow(name, n, f"at least {limit}", n >= limit, advice)
+
+
+def _none(
+    name: str, n: int, found: Sequence[Sequence[Example]], advice: str
+) -> CheckRow:
+    where = "; ".join(" = ".join(e.id for e in es[:3]) for es in found[:3])
+    return CheckRow(name, n, "0", n == 0, f"{advice} First: {where}." if n else "")
