@@ -23,12 +23,12 @@ def test_every_text_is_in_one_batch_within_the_budget(batch_tokens: int) -> None
         assert len(batch) == 1 or max(sizes[i] for i in batch) * len(batch) <= batch_tokens
 
 
-def test_hardly_anything_is_padded() -> None:
-    """Sorting leaves under 10 % padding where the order of arrival would pad most of the work."""
+@pytest.mark.parametrize("batch_tokens", [2000, 8192, 10**6])
+def test_hardly_anything_is_padded(batch_tokens: int) -> None:
+    """Under 10 % padding for any budget, where the order of arrival would pad most of the work."""
     sizes = lengths()
-    padded = sum(
-        max(sizes[i] for i in b) * len(b) for b in plan_batches(sizes, batch_tokens=2000)
-    )
+    batches = plan_batches(sizes, batch_tokens=batch_tokens)
+    padded = sum(max(sizes[i] for i in b) * len(b) for b in batches)
     arrival = sum(max(sizes[i : i + 16]) * len(sizes[i : i + 16]) for i in range(0, 500, 16))
     assert padded < 1.1 * sum(sizes)
     assert arrival > 2 * sum(sizes)
