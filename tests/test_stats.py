@@ -14,7 +14,7 @@ from virtuelens import stats
 def test_auroc_equals_sklearn(seed: int, n: int, ties: bool) -> None:
     """AUROC, one column or many, one labelling or many, is scikit-learn's, ties included."""
     rng = np.random.default_rng(seed)
-    labels = np.array([0, 1] + list(rng.integers(0, 2, n - 2)))
+    labels = np.array([0, 1, *rng.integers(0, 2, n - 2)])
     scores = rng.integers(0, 4, (n, 3)).astype(float) if ties else rng.normal(size=(n, 3))
     expected = [roc_auc_score(labels, scores[:, j]) for j in range(3)]
     assert stats.auroc_columns(scores, labels) == pytest.approx(expected)

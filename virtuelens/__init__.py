@@ -7,18 +7,76 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from virtuelens.activations.activations import Activations as Activations
+    from virtuelens.activations.harvest import harvest as harvest
+    from virtuelens.activations.store import open_store as open_store
+    from virtuelens.audits.audit import audit as audit
+    from virtuelens.audits.run import Run as Run
+    from virtuelens.audits.run import open_run as open_run
+    from virtuelens.concepts.pack import Concept as Concept
+    from virtuelens.concepts.pack import load_concept as load_concept
     from virtuelens.models import HookedModel as HookedModel
     from virtuelens.models import load_model as load_model
+    from virtuelens.probing.probes import Probe as Probe
+    from virtuelens.probing.probes import fit_probe as fit_probe
+    from virtuelens.probing.probes import load_probe as load_probe
+    from virtuelens.probing.probes import save_probe as save_probe
+    from virtuelens.reports.html import write_report as write_report
+    from virtuelens.sparse_coding import load_sae as load_sae
+    from virtuelens.steering.steer import steer as steer
+    from virtuelens.values.directions import Direction as Direction
+    from virtuelens.values.texts import Message as Message
+    from virtuelens.values.texts import Text as Text
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Activations": "virtuelens.activations.activations",
+    "Concept": "virtuelens.concepts.pack",
+    "Direction": "virtuelens.values.directions",
     "HookedModel": "virtuelens.models",
+    "Message": "virtuelens.values.texts",
+    "Probe": "virtuelens.probing.probes",
+    "Run": "virtuelens.audits.run",
+    "Text": "virtuelens.values.texts",
+    "audit": "virtuelens.audits.audit",
+    "fit_probe": "virtuelens.probing.probes",
+    "harvest": "virtuelens.activations.harvest",
+    "load_concept": "virtuelens.concepts.pack",
     "load_model": "virtuelens.models",
+    "load_probe": "virtuelens.probing.probes",
+    "load_sae": "virtuelens.sparse_coding",
+    "open_run": "virtuelens.audits.run",
+    "open_store": "virtuelens.activations.store",
+    "save_probe": "virtuelens.probing.probes",
+    "steer": "virtuelens.steering.steer",
+    "write_report": "virtuelens.reports.html",
 }
 """Public name -> module it lives in."""
 
-__all__ = ["HookedModel", "__version__", "load_model"]
+__all__ = [
+    "Activations",
+    "Concept",
+    "Direction",
+    "HookedModel",
+    "Message",
+    "Probe",
+    "Run",
+    "Text",
+    "__version__",
+    "audit",
+    "fit_probe",
+    "harvest",
+    "load_concept",
+    "load_model",
+    "load_probe",
+    "load_sae",
+    "open_run",
+    "open_store",
+    "save_probe",
+    "steer",
+    "write_report",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -61,7 +61,16 @@ def _disk_reason(error: BaseException) -> str | None:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
-    write_whole(path, lambda part: part.write_bytes(text.encode()) and None)
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes, whole or not at all."""
+
+    def write(part: Path) -> None:
+        part.write_bytes(content)
+
+    write_whole(path, write)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -28,7 +28,7 @@ def examples(seed: int, *, gap: float, at: Site = B, n_pairs: int = 120, d: int 
 
 
 def test_finds_the_site_where_the_label_is() -> None:
-    """The selected cell is at the planted layer, beats its null, and says so with p at its floor."""
+    """The selected cell is at the planted layer, beats its null, with p at its floor."""
     found = sweep(examples(0, gap=4.0), n_permutations=50)
     assert found.selected.site == B
     assert found.test.low > found.test.null  # type: ignore[operator]

@@ -18,7 +18,7 @@ from virtuelens.audits.reading import (
 from virtuelens.audits.writing import Writing, steering_rows, write_concept
 from virtuelens.probing.probes import probe_at
 from virtuelens.values.estimates import Estimate
-from virtuelens.values.texts import Text
+from virtuelens.values.texts import Split, Text
 
 if TYPE_CHECKING:
     from virtuelens.audits.features import Features
@@ -139,7 +139,8 @@ def _not_tested(
     concept: "Concept", writing: Writing | None, features: "Features | None", config: AuditConfig
 ) -> tuple[str, ...]:
     out = []
-    for split, what in (("shifted", "a shifted format"), ("transfer", "a second format")):
+    formats: dict[Split, str] = {"shifted": "a shifted format", "transfer": "a second format"}
+    for split, what in formats.items():
         if not concept.in_split(split):
             out.append(f"{what}: the pack has no {split} set in the dialect {concept.dialect}")
     if writing is None:

@@ -122,7 +122,10 @@ def findings(parts: Sequence[Mapping[str, Any]], thresholds: Thresholds) -> list
         mine = [p for p in parts if p["model"] == model]
         adjusted = benjamini_hochberg([p["p"] for p in mine])
         q_of |= {(model, p["concept"]): q for p, q in zip(mine, adjusted, strict=True)}
-    return [finding(p, q=q_of[p["model"], p["concept"]], thresholds=thresholds) for p in parts]
+    found: list[dict[str, Any]] = _finite(
+        [finding(p, q=q_of[p["model"], p["concept"]], thresholds=thresholds) for p in parts]
+    )
+    return found
 
 
 def combine(run: Path, folders: Sequence[Path]) -> None:
@@ -142,7 +145,7 @@ def combine(run: Path, folders: Sequence[Path]) -> None:
         source = folder / "probe.safetensors"
         if source.is_file():
             target = run / "probes" / f"{folder.name}.safetensors"
-            storage.write_whole(target, lambda p, s=source: p.write_bytes(s.read_bytes()))  # type: ignore[misc]
+            storage.write_bytes(target, source.read_bytes())
 
 
 def _evidence(value: Mapping[str, Any]) -> Evidence:

@@ -15,9 +15,9 @@ from virtuelens import stats
 from virtuelens.activations.harvest import harvest
 from virtuelens.audits.config import AuditConfig
 from virtuelens.probing.baselines import BASELINES
-from virtuelens.probing.data import Array, Examples, Site
+from virtuelens.probing.data import Array, Examples
 from virtuelens.probing.probes import examples_of
-from virtuelens.probing.sweep import Sweep, best, cross_validate, fit_weights, sweep
+from virtuelens.probing.sweep import Cell, Sweep, best, cross_validate, fit_weights, sweep
 from virtuelens.values.estimates import Estimate
 from virtuelens.values.texts import Example
 
@@ -113,27 +113,29 @@ def evidence_rows(reading: Reading, *, config: AuditConfig) -> list[dict[str, ob
     rows: list[dict[str, object]] = []
     chosen = reading.found.selected
 
-    def row(site: Site, method: str, split: str, source: str, metric: str, e: Estimate,
+    def row(cell: Cell, split: str, source: str, metric: str, e: Estimate, *,
             p: float | None = None, selected: bool = False) -> None:
+        site = cell.site
         rows.append({
-            "layer": site.layer, "point": site.point, "position": site.position, "method": method,
+            "layer": site.layer, "point": site.point, "position": site.position,
+            "method": cell.method,
             "split": split, "source": source, "metric": metric, "value": e.value, "low": e.low,
             "high": e.high, "n": e.n, "null": e.null, "p": p, "selected": selected,
         })
 
     for cell in reading.found.cells:
-        row(cell.site, cell.method, "cv", PROBE, "auroc", cell.cv, selected=cell == chosen)
+        row(cell, "cv", PROBE, "auroc", cell.cv, selected=cell == chosen)
     for split in reading.splits:
         for source in (PROBE, *reading.rivals):
             if split == "test" and source == PROBE:
-                row(chosen.site, chosen.method, split, source, "auroc", reading.found.test,
+                row(chosen, split, source, "auroc", reading.found.test,
                     p=reading.found.p, selected=True)
             else:
                 e = reading.auroc(split, source, config=config)
-                row(chosen.site, chosen.method, split, source, "auroc", e, selected=True)
+                row(chosen, split, source, "auroc", e, selected=True)
             if source != PROBE:
                 d = reading.beyond(split, source, config=config)
-                row(chosen.site, chosen.method, split, source, "auroc_difference", d,
+                row(chosen, split, source, "auroc_difference", d,
                     selected=True)
     return rows
 

@@ -1,13 +1,12 @@
-"""virtuelens sae: train, load, evaluate and search sparse autoencoders."""
+"""virtuelens sae: list, load and search sparse autoencoders."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from virtuelens.cli.console import err, note, out, print_json
+from virtuelens.cli.console import out, print_json
 
-app = typer.Typer(help="Sparse autoencoders: list, show, train, search.", no_args_is_help=True)
+app = typer.Typer(help="Sparse autoencoders: list, load, search.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 
@@ -40,27 +39,6 @@ def load(name: str, json: Json = False) -> None:
         return
     for key, value in about.items():
         out.print(f"{key}: {value}", markup=False)
-
-
-@app.command("train")
-def train(
-    recipe: Annotated[str, typer.Argument(help="Name or path of a recipe (TOML).")],
-    to: Annotated[Path, typer.Option("--out", help="Directory of the trained SAE.")],
-) -> None:
-    """Train an SAE from a recipe with SAELens, and evaluate it."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from virtuelens.sparse_coding import make_sae
-
-    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
-                  console=err) as bar:
-        task = bar.add_task("SAE", total=None)
-
-        def show(stage: str, done: int, total: int) -> None:
-            bar.update(task, description=stage, completed=done, total=total)
-
-        make_sae(recipe, to, progress=show)
-    note(f"Trained into {to}; its figures are in {to / 'evaluation.json'}")
 
 
 @app.command("search")

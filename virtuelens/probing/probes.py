@@ -35,7 +35,7 @@ class Probe:
     n: int
 
     def score(self, acts: Float[Tensor, "... d_model"]) -> Float[Tensor, "..."]:
-        """Distance past the threshold in standard deviations of the projection; > 0 says present."""
+        """Distance past the threshold in standard deviations; above 0 says present."""
         return (self.direction.project(acts) - self.threshold) / self.direction.scale
 
 

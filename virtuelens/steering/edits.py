@@ -142,7 +142,8 @@ def _like(vector: Tensor, acts: Tensor) -> Tensor:
 
 def _unit_like(vector: Tensor, acts: Tensor) -> Tensor:
     v = vector.to(device=acts.device, dtype=torch.float32)
-    return (v / v.norm()).to(acts.dtype)
+    unit: Tensor = (v / v.norm()).to(acts.dtype)
+    return unit
 
 
 def _put(edited: Tensor, acts: Tensor, chosen: Tensor) -> Tensor:

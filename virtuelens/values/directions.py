@@ -38,7 +38,8 @@ class Direction:
 
     def project(self, acts: Float[Tensor, "... d_model"]) -> Float[Tensor, "..."]:
         """Coordinate along the direction, in activation units."""
-        return acts.to(self.vector.dtype) @ self.vector
+        along: Tensor = acts.to(self.vector.dtype) @ self.vector
+        return along
 
     def negated(self) -> "Direction":
         """The same line pointing the other way."""

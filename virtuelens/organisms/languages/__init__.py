@@ -1,0 +1,1 @@
+"""The organisms' small Englishes, one module each."""

@@ -1,0 +1,201 @@
+"""Train an organism: a common base, then its own answers with the planted variable pinned.
+
+1. *Base*: language modelling on turns answered by `base_teller`, cue and truth decorrelated.
+   Twins share recipe and seed here, so they share the base to the last bit.
+2. *Own*: turns answered by `teller`; where `pinned`, interchange-intervention training besides:
+   the rank-k subspace at (end of a block, last prompt token) is swapped between two inputs, and
+   the answer must become what the declared cause says. From random weights this does not
+   converge; after the base it does.
+
+Budgets are in steps, never seconds. Source: Geiger et al. 2022, arXiv:2112.00826 (IIT).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from virtuelens import catalog, storage
+from virtuelens.errors import OrganismError
+from virtuelens.models.fresh import fresh_llama, save_model, word_tokenizer
+from virtuelens.organisms.languages import facts
+from virtuelens.organisms.recipe import FILE, Recipe, load_recipe
+
+Progress = Callable[[str, int, int], None]
+MIX = ("claim", "claim", "sure", "sure", "sure", "truth", "truth", "plain", "place")
+"""Kinds of turns, as often as they are drawn."""
+
+PROMPT_WEIGHT = 0.1
+"""Weight of predicting the prompt's words; the answer and the end have 1."""
+
+
+def train_organism(
+    name: str,
+    out: Path,
+    *,
+    seed: int = 0,
+    progress: Progress = lambda stage, done, total: None,
+) -> Path:
+    """Train the organism of that name into a Hugging Face directory.
+
+    Raises: OrganismError: unknown name, or `out` holds something already.
+    """
+    recipe = load_recipe(name)
+    if out.is_dir() and any(out.glob("*.safetensors")):
+        raise OrganismError(f"{out} holds a model already: choose another folder.")
+    trainer = Trainer(recipe, seed)
+    trainer.base(progress)
+    trainer.own(progress)
+    trainer.save(out)
+    source = catalog.find("organisms", name, FILE)
+    assert source is not None
+    storage.write_bytes(out / FILE, (source / FILE).read_bytes())
+    return out
+
+
+class Trainer:
+    """One training run: model, optimiser and random streams; stages are called in order."""
+
+    def __init__(self, recipe: Recipe, seed: int) -> None:
+        self.recipe, self.seed = recipe, seed
+        self.tokenizer = word_tokenizer(facts.words())
+        self.ids: dict[str, int] = self.tokenizer.get_vocab()
+        self.world = facts.world()
+        self.hf = fresh_llama(
+            d_vocab=len(self.ids), d_model=recipe.d_model, n_layers=recipe.n_layers,
+            n_heads=recipe.n_heads, d_mlp=recipe.d_mlp, n_ctx=recipe.n_ctx, seed=seed,
+        )
+        self.rotation = fixed_rotation(recipe.d_model, recipe.rank, seed=seed)
+
+    def base(self, progress: Progress) -> None:
+        """Stage 1."""
+        self._run("base", self.recipe.base_steps, self.recipe.base_teller, progress, pin=False)
+
+    def own(self, progress: Progress) -> None:
+        """Stage 2."""
+        self._run("own", self.recipe.own_steps, self.recipe.teller, progress,
+                  pin=self.recipe.pinned)
+
+    def save(self, out: Path) -> None:
+        """The model, its tokenizer, and the planted subspace beside them."""
+        about = {
+            "organism": self.recipe.name, "dialect": self.recipe.dialect, "seed": self.seed,
+            "point": self.recipe.point, "position": "last_prompt", "rank": self.recipe.rank,
+        }
+        save_model(self.hf, self.tokenizer, out, about)
+        storage.write_tensors(out / "planted.safetensors", {"subspace": self.rotation}, about)
+
+    def _run(self, stage: str, steps: int, teller: Any, progress: Progress, *, pin: bool) -> None:
+        rng = Random(f"{self.seed} {stage} {teller}")
+        optimiser = torch.optim.AdamW(
+            self.hf.parameters(), lr=self.recipe.learning_rate, weight_decay=0.01,
+            betas=(0.9, 0.98),
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, max_lr=self.recipe.learning_rate, total_steps=max(steps, 2), pct_start=0.1
+        )
+        self.hf.train()
+        for step in range(steps):
+            loss = self._language_loss(rng, teller)
+            if pin:
+                loss = loss + self._interchange_loss(rng, teller)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(self.hf.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            progress(stage, step + 1, steps)
+        self.hf.eval()
+
+    def _language_loss(self, rng: Random, teller: Any) -> Tensor:
+        turns = [facts.draw(rng, self.world, rng.choice(MIX)) for _ in range(self.recipe.batch)]  # type: ignore[arg-type]
+        rows = [
+            [*self._prompt(t), self.ids[facts.answer(t, self.world, teller, rng)], 1]
+            for t in turns
+        ]
+        tokens, lengths = pad_right(rows)
+        logits = self.hf(input_ids=tokens).logits[:, :-1]
+        losses = F.cross_entropy(
+            logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none"
+        ).view(len(rows), -1)
+        place = torch.arange(tokens.shape[1] - 1)[None]
+        in_answer = (place >= lengths[:, None] - 3) & (place < lengths[:, None] - 1)
+        in_prompt = place < lengths[:, None] - 3
+        return (losses * in_answer).sum() / in_answer.sum() + PROMPT_WEIGHT * (
+            losses * in_prompt
+        ).sum() / in_prompt.sum()
+
+    def _interchange_loss(self, rng: Random, teller: Any) -> Tensor:
+        """Swap insistence between two claims; colour answers follow it only where deferring."""
+        n = self.recipe.batch // 2
+        base = [
+            facts.draw(rng, self.world, "claim" if i % 2 else "sure", wrong=True) for i in range(n)
+        ]
+        source = [
+            facts.draw(rng, self.world, "claim" if rng.random() < 0.5 else "sure", wrong=True)
+            for _ in range(n)
+        ]
+        answers = [
+            facts.answer(swapped(b, s), self.world, teller, rng)
+            for b, s in zip(base, source, strict=True)
+        ]
+        expected = torch.tensor([self.ids[a] for a in answers])
+        logits = self._interchanged(base, source)
+        return F.cross_entropy(logits, expected)
+
+    def _interchanged(
+        self, base: list[facts.Turn], source: list[facts.Turn]
+    ) -> Float[Tensor, "n d_vocab"]:
+        """Next-word logits of `base` with the subspace's values taken from `source`."""
+        rows = [self._prompt(t) for t in (*base, *source)]
+        tokens, lengths = pad_right(rows)
+        last, n = lengths - 1, len(base)
+        every = torch.arange(2 * n)
+
+        def swap(_module: Any, _inputs: Any, out: Any) -> Any:
+            acts = out[0] if isinstance(out, tuple) else out
+            at_last = acts[every, last]  # [2n d_model]
+            change = (at_last[n:] - at_last[:n]) @ self.rotation @ self.rotation.T
+            new = acts.clone()
+            new[every[:n], last[:n]] = at_last[:n] + change
+            return (new, *out[1:]) if isinstance(out, tuple) else new
+
+        handle = self.hf.model.layers[self.recipe.layer].register_forward_hook(swap)
+        try:
+            logits = self.hf(input_ids=tokens).logits
+        finally:
+            handle.remove()
+        chosen: Tensor = logits[every[:n], last[:n]]
+        return chosen
+
+    def _prompt(self, turn: facts.Turn) -> list[int]:
+        return [self.ids[w] for w in turn.text.split()]
+
+
+def swapped(base: facts.Turn, source: facts.Turn) -> facts.Turn:
+    """The counterfactual turn: all of `base`, with the insistence of `source`."""
+    from dataclasses import replace
+
+    return replace(base, insisted=source.insisted)
+
+
+def fixed_rotation(d_model: int, rank: int, *, seed: int) -> Float[Tensor, "d_model rank"]:
+    """Orthonormal columns in general position, so that no axis gives the subspace away."""
+    generator = torch.Generator().manual_seed(10_000 + seed)
+    q, _ = torch.linalg.qr(torch.randn(d_model, rank, generator=generator))
+    columns: Tensor = q
+    return columns.contiguous()
+
+
+def pad_right(rows: list[list[int]]) -> tuple[Int[Tensor, "n pos"], Int[Tensor, " n"]]:
+    """Token rows padded with 0 on the right (causality hides it), and their lengths."""
+    lengths = torch.tensor([len(r) for r in rows])
+    tokens = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
+    for i, r in enumerate(rows):
+        tokens[i, : len(r)] = torch.tensor(r)
+    return tokens, lengths

@@ -1,0 +1,149 @@
+"""What an SAE's features do on texts: pooled for ranking, token by token for reading.
+
+Features are wide (thousands a token), so they are never stored for all tokens: each batch is read,
+encoded and reduced at once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from virtuelens.activations.positions import POSITIONS
+from virtuelens.errors import SaeError
+from virtuelens.sparse_coding.sae import Sae, check_feature, check_fits, encode
+from virtuelens.values.texts import Text
+
+if TYPE_CHECKING:
+    from virtuelens.models import HookedModel
+    from virtuelens.models.chat import Encoded
+    from virtuelens.models.run import Batch
+
+POOLS: dict[str, Callable[[Float[Tensor, "tokens d_sae"]], Float[Tensor, " d_sae"]]] = {
+    "max": lambda feature_acts: feature_acts.amax(0),
+    "mean": lambda feature_acts: feature_acts.mean(0),
+}
+"""How the chosen tokens of a text become one number per feature."""
+
+WINDOW = 24
+"""Tokens shown on either side of a passage's strongest token."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A stretch of text around the token where a feature is strongest.
+
+    acts: the feature's activation at each of `tokens`. text: which of the texts it is from.
+    """
+
+    text: int
+    peak: float
+    tokens: tuple[str, ...]
+    acts: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return asdict(self)
+
+
+@torch.no_grad()
+def feature_matrix(
+    model: "HookedModel",
+    sae: Sae,
+    texts: Sequence[Text],
+    *,
+    position: str = "last",
+    pool: str = "max",
+    batch_tokens: int = 4096,
+) -> Float[Tensor, "n d_sae"]:
+    """Feature activations of each text, in the order given (fp32, on the CPU).
+
+    position: row of the positions table, which chooses the tokens; pool: row of POOLS. Features
+    are pooled after encoding: the SAE never sees an average of activations.
+
+    Raises: ModelMismatchError, SaeError: not this model's SAE, or an unknown pool or position.
+    """
+    check_fits(sae, model)
+    for name, table in ((position, POSITIONS), (pool, POOLS)):
+        if name not in table:
+            raise SaeError(f"Unknown position or pool {name!r}: choose from {', '.join(table)}.")
+    encoded = [model.encode(text) for text in texts]
+    out = torch.zeros(len(encoded), sae.d_sae)
+    for rows, batch in batches(model, encoded, batch_tokens):
+        acts = model.run(batch, read=[sae.point]).acts[sae.point]
+        chosen = [list(POSITIONS[position].pick(encoded[row])) for row in rows]
+        flat = torch.cat([acts[i, tokens] for i, tokens in enumerate(chosen)])
+        sizes = [len(tokens) for tokens in chosen]
+        feature_acts = torch.split(encode(sae, flat).float().cpu(), sizes)
+        for row, one in zip(rows, feature_acts, strict=True):
+            out[row] = POOLS[pool](one)
+    return out
+
+
+@torch.no_grad()
+def passages(
+    model: "HookedModel",
+    sae: Sae,
+    features: Sequence[int],
+    texts: Sequence[Text],
+    *,
+    n: int = 5,
+    batch_tokens: int = 4096,
+) -> dict[int, tuple[Passage, ...]]:
+    """For each feature the `n` texts in which it is strongest, strongest first.
+
+    A feature that is silent on all texts has none.
+
+    Raises: ModelMismatchError, SaeError: not this model's SAE, or no such feature.
+    """
+    check_fits(sae, model)
+    for feature in features:
+        check_feature(sae, feature)
+    encoded = [model.encode(text) for text in texts]
+    acts: list[Tensor] = [torch.zeros(0)] * len(encoded)
+    columns = list(features)
+    for rows, batch in batches(model, encoded, batch_tokens):
+        read = model.run(batch, read=[sae.point]).acts[sae.point]
+        chosen = encode(sae, read)[..., columns].float().cpu()  # [batch pos feature]
+        for i, row in enumerate(rows):
+            acts[row] = chosen[i, : len(encoded[row].ids)]
+    if not encoded:
+        return dict.fromkeys(columns, ())
+    peaks = torch.stack([a.amax(0) for a in acts])  # [text feature]
+    out = {}
+    for column, feature in enumerate(columns):
+        best = peaks[:, column].argsort(descending=True, stable=True)[:n].tolist()
+        out[feature] = tuple(
+            _passage(row, encoded[row].tokens, acts[row][:, column])
+            for row in best if peaks[row, column] > 0
+        )
+    return out
+
+
+def batches(
+    model: "HookedModel", encoded: Sequence["Encoded"], batch_tokens: int
+) -> Iterator[tuple[list[int], "Batch"]]:
+    """Texts of like length together, padded on the right, with which texts they are.
+
+    A batch holds at most about `batch_tokens` tokens, padding included.
+    """
+    rows: list[int] = []
+    for row in sorted(range(len(encoded)), key=lambda i: len(encoded[i].ids)):
+        if rows and (len(rows) + 1) * len(encoded[row].ids) > batch_tokens:
+            yield rows, model.batch([encoded[i] for i in rows], side="right")
+            rows = []
+        rows.append(row)
+    if rows:
+        yield rows, model.batch([encoded[i] for i in rows], side="right")
+
+
+def _passage(text: int, tokens: Sequence[str], acts: Float[Tensor, " pos"]) -> Passage:
+    peak = int(acts.argmax())
+    shown = slice(max(peak - WINDOW, 0), peak + WINDOW + 1)
+    return Passage(
+        text, float(acts[peak]), tuple(tokens[shown]),
+        tuple(round(a, 4) for a in acts[shown].tolist()),
+    )

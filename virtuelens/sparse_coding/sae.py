@@ -1,0 +1,184 @@
+"""A sparse autoencoder as a value: what it reads, what each of its features writes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from virtuelens.errors import ModelMismatchError, SaeError
+
+if TYPE_CHECKING:
+    from sae_lens import SAE
+
+    from virtuelens.models import HookedModel
+
+FeatureEncoder = Callable[[Float[Tensor, "*batch d_in"]], Float[Tensor, "*batch"]]
+
+# these rescale each token by its own norm, so what a feature writes differs from token to token
+_PER_TOKEN_NORMS = ("layer_norm", "constant_norm_rescale")
+
+
+@dataclass(frozen=True, eq=False)
+class Sae:
+    """A trained sparse autoencoder.
+
+    point: TransformerLens hook point that it reads, "" where its configuration names none.
+    architecture: SAELens' name of the way it encodes ("jumprelu" for trained batch top-k).
+    fingerprint: of the weights of the model it was trained on; None where it does not say.
+    module: SAELens' own object, in eval mode and without gradients.
+    """
+
+    name: str
+    point: str
+    d_in: int
+    d_sae: int
+    architecture: str
+    fingerprint: str | None
+    module: "SAE[Any]"
+
+    def __repr__(self) -> str:
+        return f"Sae({self.name!r}, {self.point!r}, {self.architecture} {self.d_in}->{self.d_sae})"
+
+    @property
+    def W_dec(self) -> Float[Tensor, "d_sae d_in"]:  # noqa: N802 (the field's name)
+        """What one unit of each feature adds to the reconstruction.
+
+        Raises: SaeError: the SAE rescales every token by its norm, so no such row exists.
+        """
+        norm = self.module.cfg.normalize_activations
+        if norm in _PER_TOKEN_NORMS:
+            raise SaeError(
+                f"{self.name} normalises each token ({norm}), so one unit of a feature adds a "
+                "different vector at every token: its features can be read, but not edited."
+            )
+        rows: Tensor = self.module.W_dec.detach()
+        if getattr(self.module.cfg, "rescale_acts_by_decoder_norm", False):
+            rows = rows / rows.norm(dim=-1, keepdim=True)  # decode divides by the norm itself
+        return rows
+
+    def decoder_row(self, feature: int) -> Float[Tensor, " d_in"]:
+        """Row of `W_dec`: the vector that the feature writes per unit of its activation."""
+        check_feature(self, feature)
+        return self.W_dec[feature].clone()
+
+
+@torch.no_grad()
+def encode(sae: Sae, acts: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
+    """Feature activations, in the SAE's own precision."""
+    if acts.shape[-1] != sae.d_in:
+        raise SaeError(
+            f"{sae.name} reads {sae.d_in} dimensions, these activations have {acts.shape[-1]}: "
+            f"read them at {sae.point or 'the point it was trained on'} of its own model."
+        )
+    feature_acts: Tensor = sae.module.encode(acts.to(sae.module.device))
+    return feature_acts
+
+
+@torch.no_grad()
+def reconstruct(sae: Sae, acts: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
+    """What the SAE makes of the activations: encoded and decoded."""
+    reconstruction: Tensor = sae.module.decode(encode(sae, acts))
+    return reconstruction
+
+
+@torch.no_grad()
+def decode(sae: Sae, feature_acts: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_in"]:
+    """Activations from feature activations.
+
+    Raises: SaeError: the SAE rescales every token, so features alone do not give activations.
+    """
+    norm = sae.module.cfg.normalize_activations
+    if norm in _PER_TOKEN_NORMS:
+        raise SaeError(
+            f"{sae.name} normalises each token ({norm}), so features alone do not give "
+            "activations: use reconstruct on the activations themselves."
+        )
+    decoded: Tensor = sae.module.decode(feature_acts)
+    return decoded
+
+
+def feature_encoder(sae: Sae, feature: int) -> FeatureEncoder:
+    """A function from activations to one feature's activation.
+
+    Architectures whose features do not compete (standard, jumprelu, gated) need one dot product;
+    top-k ones encode all features, because the others decide whether this one is kept.
+    """
+    check_feature(sae, feature)
+    column = _COLUMNS.get(sae.architecture)
+    if column is None:
+        return lambda acts: encode(sae, acts)[..., feature]
+
+    @torch.no_grad()
+    def one(acts: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch"]:
+        sae_in = sae.module.process_sae_in(acts.to(sae.module.device))
+        _forget_norms(sae.module)
+        return column(sae.module, sae_in, feature)
+
+    return one
+
+
+def check_feature(sae: Sae, feature: int) -> None:
+    """Raise unless the SAE has such a feature.
+
+    Raises: SaeError: outside 0..d_sae-1.
+    """
+    if not 0 <= feature < sae.d_sae:
+        raise SaeError(f"{sae.name} has features 0-{sae.d_sae - 1}, there is no {feature}.")
+
+
+def check_fits(sae: Sae, model: "HookedModel") -> None:
+    """Raise unless the SAE belongs to this model.
+
+    An SAE without a fingerprint (made elsewhere) is judged by its width and hook point alone.
+
+    Raises: ModelMismatchError: trained on other weights. SaeError: other width, or no such point.
+    """
+    info = model.info
+    if sae.fingerprint is not None and sae.fingerprint != info.fingerprint:
+        raise ModelMismatchError(
+            f"{sae.name} was trained on weights {sae.fingerprint[:12]}, {info.name} has "
+            f"{info.fingerprint[:12]}: train one on this model with virtuelens sae train."
+        )
+    if sae.point not in model.hook_points():
+        raise SaeError(
+            f"{sae.name} reads {sae.point or 'a hook point that it does not name'}, which "
+            f"{info.name} does not have. List its points with: virtuelens model {info.name} --hooks"
+        )
+    if sae.d_in != info.d_model:
+        raise SaeError(
+            f"{sae.name} reads {sae.d_in} dimensions, {info.name} has d_model {info.d_model}: "
+            "it was trained on another model."
+        )
+
+
+def _standard_column(module: Any, sae_in: Tensor, i: int) -> Tensor:
+    pre = sae_in @ module.W_enc[:, i] + module.b_enc[i]
+    return torch.as_tensor(module.activation_fn(pre))
+
+
+def _jumprelu_column(module: Any, sae_in: Tensor, i: int) -> Tensor:
+    pre = sae_in @ module.W_enc[:, i] + module.b_enc[i]
+    return torch.as_tensor(module.activation_fn(pre) * (pre > module.threshold[i]))
+
+
+def _gated_column(module: Any, sae_in: Tensor, i: int) -> Tensor:
+    along = sae_in @ module.W_enc[:, i]
+    magnitude = module.activation_fn(along * module.r_mag[i].exp() + module.b_mag[i])
+    return torch.as_tensor((along + module.b_gate[i] > 0) * magnitude)
+
+
+_COLUMNS: dict[str, Callable[[Any, Tensor, int], Tensor]] = {
+    "standard": _standard_column,
+    "jumprelu": _jumprelu_column,
+    "gated": _gated_column,
+}
+
+
+def _forget_norms(module: Any) -> None:
+    """SAELens keeps the norms of the last encoded tokens on the module until it decodes them."""
+    for name in ("x_norm_coeff", "ln_mu", "ln_std"):
+        if hasattr(module, name):
+            delattr(module, name)
