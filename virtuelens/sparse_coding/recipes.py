@@ -10,7 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from virtuelens import catalog
 from virtuelens.errors import SaeError
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 
 Architecture = Literal[
     "standard", "topk", "batchtopk", "matryoshka_batchtopk", "jumprelu", "gated"
