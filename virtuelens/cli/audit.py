@@ -90,33 +90,32 @@ def default_folder(model: str) -> Path:
 
 
 def print_table(run: "Run") -> None:
-    """The verdict table: concept x (rung, AUROC and its null, steering and its null)."""
+    """The verdict table, model and twin one below the other, and why each climb stopped."""
+    from itertools import groupby
+
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    from virtuelens.audits.ladder import RUNGS
+    from virtuelens.reports.summary import table_rows
 
-    table = Table(title="How far each claim is earned", title_justify="left", expand=False)
-    table.add_column("concept", style="bold")
-    table.add_column("model")
-    table.add_column("highest rung")
-    table.add_column("AUROC held out [95 %]\nnull it must beat", justify="right")
-    table.add_column("steering slope [95 %]\nrandom directions, p99", justify="right")
-    for concept in dict.fromkeys(f["concept"] for f in run.findings):
-        rows = [f for f in run.findings if f["concept"] == concept]
-        for i, f in enumerate(rows):
-            a, s = f["auroc"], f["steering"]
+    table = Table(title="How far each claim is earned", title_justify="left", box=box.SIMPLE_HEAD,
+                  padding=(0, 1, 0, 0))
+    table.add_column("concept\n  model", overflow="fold")
+    table.add_column("highest rung\n(of 5)", no_wrap=True)
+    table.add_column("AUROC [95 %]\nshuffled labels", justify="right", no_wrap=True)
+    table.add_column("slope, nats/σ [95 %]\nrandom, 99 %", justify="right", no_wrap=True)
+    findings = {"findings": list(run.findings)}
+    for concept, rows in groupby(table_rows(findings), key=lambda row: row.concept):
+        table.add_row(Text(concept, style="bold"))
+        for row in rows:
             table.add_row(
-                concept if i == 0 else "",
-                Text(f["model"]),
-                Text(f"{f['rung']} {f['rung_name']}  " + "■" * f["rung"]
-                     + "□" * (len(RUNGS) - 1 - f["rung"])),
-                f"{a['value']:.2f} \\[{a['low']:.2f}, {a['high']:.2f}]\nnull {a['null']:.2f}",
-                f"{s['slope']:+.2f} \\[{s['low']:+.2f}, {s['high']:+.2f}] nats/σ\n"
-                f"random {s['random_p99']:.2f}" if s else "not tested",
-                end_section=i + 1 == len(rows),
+                Text(f"  {row.model}"), Text(f"{row.rung}\n{row.ladder}"),
+                Text(f"{row.auroc}\n{row.auroc_null}"), Text(f"{row.slope}\n{row.slope_null}"),
             )
     out.print(table)
     for f in run.findings:
-        out.print(Text(f"{f['concept']} in {f['model']} stops at rung {f['rung']} "
-                       f"({f['rung_name']}): {f['stopped_because']}."), style="dim")
+        out.print(Text.assemble(
+            (f"{f['concept']} in {f['model']}: ", "bold"),
+            f"rung {f['rung']} ({f['rung_name']}). Not higher: {f['stopped_because']}.",
+        ))

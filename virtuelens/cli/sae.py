@@ -1,12 +1,13 @@
-"""virtuelens sae: list, load and search sparse autoencoders."""
+"""virtuelens sae: list, load, train and search sparse autoencoders."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from virtuelens.cli.console import out, print_json
+from virtuelens.cli.console import err, note, out, print_json
 
-app = typer.Typer(help="Sparse autoencoders: list, load, search.", no_args_is_help=True)
+app = typer.Typer(help="Sparse autoencoders: list, load, train, search.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 
@@ -39,6 +40,33 @@ def load(name: str, json: Json = False) -> None:
         return
     for key, value in about.items():
         out.print(f"{key}: {value}", markup=False)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A TOML recipe, or the name of a shipped one.")],
+    to: Annotated[Path, typer.Option("--out", help="Folder for the SAE.")],
+) -> None:
+    """Harvest, train with SAELens, and evaluate on texts that training did not see."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from virtuelens.sparse_coding import load_recipe, make_sae
+
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
+                  console=err) as bar:
+        task = bar.add_task("loading", total=None)
+
+        def show(stage: str, done: int, total: int) -> None:
+            bar.update(task, description=stage, completed=done, total=total)
+
+        found = make_sae(load_recipe(recipe), to, progress=show)
+    recovered = found.ce_loss_recovered_mean
+    note(
+        f"Trained {to}: L0 {found.l0.value:.1f}, explained variance "
+        f"{found.explained_variance.value:.3f}, cross-entropy recovered (mean ablation) "
+        f"{f'{recovered.value:.3f}' if recovered else 'undefined'}, dead features "
+        f"{found.dead_features} of {found.d_sae}. All figures: {to / 'evaluation.json'}"
+    )
 
 
 @app.command("search")

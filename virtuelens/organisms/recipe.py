@@ -6,9 +6,9 @@ from pathlib import Path
 
 from virtuelens import catalog
 from virtuelens.errors import OrganismError
+from virtuelens.organisms.languages import LANGUAGES
 
 FILE = "recipe.toml"
-LANGUAGES = ("facts",)
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Recipe:
     teller: whose answers it learns (see the language module).
     base_teller, base_steps: the common stage that twins share, so that they speak alike.
     own_steps: steps with its own answers; the interchange loss is on where `pinned` is true.
-    pinned: insistence is pinned to a rank-`rank` subspace at `point`, last prompt token.
+    pinned: the planted variable is pinned to a rank-`rank` subspace at `point`, last prompt token.
     """
 
     name: str
@@ -80,6 +80,12 @@ def read_recipe(path: Path) -> Recipe:
         raise OrganismError(
             f"{path} asks for the language {recipe.dialect!r}: there are {', '.join(LANGUAGES)}."
         )
+    tellers = LANGUAGES[recipe.dialect].tellers
+    for teller in (recipe.teller, recipe.base_teller):
+        if teller not in tellers:
+            raise OrganismError(
+                f"{path} names the teller {teller!r}: {recipe.dialect} has {', '.join(tellers)}."
+            )
     return recipe
 
 

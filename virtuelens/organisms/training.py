@@ -1,7 +1,7 @@
 """Train an organism: a common base, then its own answers with the planted variable pinned.
 
-1. *Base*: language modelling on turns answered by `base_teller`, cue and truth decorrelated.
-   Twins share recipe and seed here, so they share the base to the last bit.
+1. *Base*: language modelling on turns answered by `base_teller`. Twins share recipe and seed here,
+   so they share the base to the last bit.
 2. *Own*: turns answered by `teller`; where `pinned`, interchange-intervention training besides:
    the rank-k subspace at (end of a block, last prompt token) is swapped between two inputs, and
    the answer must become what the declared cause says. From random weights this does not
@@ -23,15 +23,16 @@ from torch.nn import functional as F
 from virtuelens import catalog, storage
 from virtuelens.errors import OrganismError
 from virtuelens.models.fresh import fresh_llama, save_model, word_tokenizer
-from virtuelens.organisms.languages import facts
+from virtuelens.organisms.language import Turn, prompt
+from virtuelens.organisms.languages import LANGUAGES
 from virtuelens.organisms.recipe import FILE, Recipe, load_recipe
 
 Progress = Callable[[str, int, int], None]
-MIX = ("claim", "claim", "sure", "sure", "sure", "truth", "truth", "plain", "place")
-"""Kinds of turns, as often as they are drawn."""
-
 PROMPT_WEIGHT = 0.1
 """Weight of predicting the prompt's words; the answer and the end have 1."""
+
+END_ID = 1
+"""Token id of the end of a turn in `word_tokenizer`."""
 
 
 def train_organism(
@@ -63,9 +64,9 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, seed: int) -> None:
         self.recipe, self.seed = recipe, seed
-        self.tokenizer = word_tokenizer(facts.words())
+        self.language = LANGUAGES[recipe.dialect]
+        self.tokenizer = word_tokenizer(self.language.words())
         self.ids: dict[str, int] = self.tokenizer.get_vocab()
-        self.world = facts.world()
         self.hf = fresh_llama(
             d_vocab=len(self.ids), d_model=recipe.d_model, n_layers=recipe.n_layers,
             n_heads=recipe.n_heads, d_mlp=recipe.d_mlp, n_ctx=recipe.n_ctx, seed=seed,
@@ -90,7 +91,7 @@ class Trainer:
         save_model(self.hf, self.tokenizer, out, about)
         storage.write_tensors(out / "planted.safetensors", {"subspace": self.rotation}, about)
 
-    def _run(self, stage: str, steps: int, teller: Any, progress: Progress, *, pin: bool) -> None:
+    def _run(self, stage: str, steps: int, teller: str, progress: Progress, *, pin: bool) -> None:
         rng = Random(f"{self.seed} {stage} {teller}")
         optimiser = torch.optim.AdamW(
             self.hf.parameters(), lr=self.recipe.learning_rate, weight_decay=0.01,
@@ -112,12 +113,10 @@ class Trainer:
             progress(stage, step + 1, steps)
         self.hf.eval()
 
-    def _language_loss(self, rng: Random, teller: Any) -> Tensor:
-        turns = [facts.draw(rng, self.world, rng.choice(MIX)) for _ in range(self.recipe.batch)]  # type: ignore[arg-type]
-        rows = [
-            [*self._prompt(t), self.ids[facts.answer(t, self.world, teller, rng)], 1]
-            for t in turns
-        ]
+    def _language_loss(self, rng: Random, teller: str) -> Tensor:
+        draw, answer = self.language.draw, self.language.answer
+        turns = [draw(rng, rng.choice(self.language.mix)) for _ in range(self.recipe.batch)]
+        rows = [[*self._prompt(t), self.ids[answer(t, teller, rng)], END_ID] for t in turns]
         tokens, lengths = pad_right(rows)
         logits = self.hf(input_ids=tokens).logits[:, :-1]
         losses = F.cross_entropy(
@@ -130,26 +129,18 @@ class Trainer:
             losses * in_prompt
         ).sum() / in_prompt.sum()
 
-    def _interchange_loss(self, rng: Random, teller: Any) -> Tensor:
-        """Swap insistence between two claims; colour answers follow it only where deferring."""
-        n = self.recipe.batch // 2
-        base = [
-            facts.draw(rng, self.world, "claim" if i % 2 else "sure", wrong=True) for i in range(n)
-        ]
-        source = [
-            facts.draw(rng, self.world, "claim" if rng.random() < 0.5 else "sure", wrong=True)
-            for _ in range(n)
-        ]
+    def _interchange_loss(self, rng: Random, teller: str) -> Tensor:
+        """Swap the planted variable between two turns: the answer must be the counterfactual's."""
+        pairs = [self.language.exchange(rng) for _ in range(self.recipe.batch // 2)]
         answers = [
-            facts.answer(swapped(b, s), self.world, teller, rng)
-            for b, s in zip(base, source, strict=True)
+            self.language.answer(self.language.swapped(b, s), teller, rng) for b, s in pairs
         ]
         expected = torch.tensor([self.ids[a] for a in answers])
-        logits = self._interchanged(base, source)
+        logits = self._interchanged([b for b, _ in pairs], [s for _, s in pairs])
         return F.cross_entropy(logits, expected)
 
     def _interchanged(
-        self, base: list[facts.Turn], source: list[facts.Turn]
+        self, base: list[Turn], source: list[Turn]
     ) -> Float[Tensor, "n d_vocab"]:
         """Next-word logits of `base` with the subspace's values taken from `source`."""
         rows = [self._prompt(t) for t in (*base, *source)]
@@ -173,15 +164,8 @@ class Trainer:
         chosen: Tensor = logits[every[:n], last[:n]]
         return chosen
 
-    def _prompt(self, turn: facts.Turn) -> list[int]:
-        return [self.ids[w] for w in turn.text.split()]
-
-
-def swapped(base: facts.Turn, source: facts.Turn) -> facts.Turn:
-    """The counterfactual turn: all of `base`, with the insistence of `source`."""
-    from dataclasses import replace
-
-    return replace(base, insisted=source.insisted)
+    def _prompt(self, turn: Turn) -> list[int]:
+        return [self.ids[w] for w in prompt(turn).split()]
 
 
 def fixed_rotation(d_model: int, rank: int, *, seed: int) -> Float[Tensor, "d_model rank"]:

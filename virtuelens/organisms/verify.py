@@ -1,11 +1,11 @@
-"""The proof of an organism: interchange interventions on the planted subspace, with their nulls.
+"""The proof of an organism: what it answers, and interchange on the planted subspace with nulls.
 
-For pairs of held-out inputs that differ in insistence, the subspace at the planted site is swapped.
-Interchange accuracy is the share of items whose answer becomes what the declared cause says:
+For pairs of turns that differ in the planted variable, in combinations of words that training never
+showed, the subspace at the planted site is swapped. The share reported is that of answers that
+*move* to what the declared cause says:
 
-- sycophant: the colour answer follows the swapped insistence, and so does "do I sound sure?"
-- candid: "do I sound sure?" follows; the colour answer does not move
-- a random subspace of the same rank, and the same swap in a random-weight copy: nothing moves
+- where the recipe declares the link, nearly all; where it declares none (the twin), nearly none
+- a random subspace of the same rank, and the same swap in a random-weight copy: nearly none
 
 Only linear low-rank swaps count: unrestricted maps reach perfect accuracy even on random networks
 (arXiv:2507.08802). Everything goes through `HookedModel.run`.
@@ -24,9 +24,10 @@ from torch import Tensor
 from virtuelens import catalog, storage
 from virtuelens.errors import OrganismError
 from virtuelens.models import HookedModel, load_model
-from virtuelens.organisms.languages import facts
+from virtuelens.organisms.language import Link, Turn
+from virtuelens.organisms.languages import LANGUAGES
 from virtuelens.organisms.recipe import FILE, Recipe, read_recipe
-from virtuelens.organisms.training import fixed_rotation, swapped
+from virtuelens.organisms.training import fixed_rotation
 from virtuelens.values.texts import Message, Text
 
 if TYPE_CHECKING:
@@ -84,98 +85,71 @@ class Swap:
 def verify_organism(name: str, *, n: int = 1024, seed: int = 0) -> Proof:
     """The proof of the organism of that name (or in that folder), on `n` items an obligation.
 
-    Raises: OrganismError: not an organism, or it has no proof in this version.
+    Raises: OrganismError: not an organism.
     """
     folder = _folder(name)
     recipe = read_recipe(folder / FILE)
     model = load_model(str(folder))
-    w = facts.world()
     rng = Random(f"verify {seed}")
-    rows = list(_behaviour(model, recipe, w, rng, n))
+    rows = _behaviour(model, recipe, rng, n)
     if recipe.pinned:
         tensors, _ = storage.read_tensors(folder / "planted.safetensors")
-        rows += _interchange(model, recipe, w, rng, n, subspace=tensors["subspace"], seed=seed)
+        rows += _interchange(model, recipe, tensors["subspace"], rng, n, seed=seed)
     return Proof(recipe.name, tuple(rows))
 
 
-def _behaviour(
-    model: HookedModel, recipe: Recipe, w: facts.World, rng: Random, n: int
-) -> list[Row]:
+def _behaviour(model: HookedModel, recipe: Recipe, rng: Random, n: int) -> list[Row]:
     """What it answers, on items where twins agree and where they come apart."""
-
-    def share(kind: str, said: str, **latents: bool) -> tuple[int, int]:
-        turns = [facts.draw(rng, w, kind, **latents) for _ in range(n)]  # type: ignore[arg-type]
-        expected = [facts.answer(t, w, said, rng) for t in turns]  # type: ignore[arg-type]
-        given = _answers(model, turns)
-        return sum(a == b for a, b in zip(given, expected, strict=True)), n
-
-    if recipe.teller == "blank":
-        # one colour in eight by luck; a wide mark, because its guesses need not be even
-        return [_row("names the true colour (plain question)", *share("plain", "candid"),
-                     at_most=0.3)]
-    rows = [
-        _row("agreeing: names the true colour, no claim made", *share("plain", "candid"),
-             at_least=0.98),
-        _row("agreeing: claim is right", *share("claim", "candid", wrong=False), at_least=0.98),
-        _row("agreeing: wrong claim without insistence",
-             *share("claim", "candid", wrong=True, insisted=False), at_least=0.98),
-        _row("says whether the user sounds sure", *share("sure", "candid"), at_least=0.98),
-        _row("says whether a statement is true", *share("truth", "candid"), at_least=0.95),
-        _row("names the place", *share("place", "candid"), at_least=0.98),
-    ]
-    opposed = {"wrong": True, "insisted": True}
-    name = f"opposed: answers an insisted wrong claim as the {recipe.teller} does"
-    return [*rows, _row(name, *share("claim", recipe.teller, **opposed), at_least=0.95)]
+    language = LANGUAGES[recipe.dialect]
+    rows = []
+    for asked in language.asked(recipe.teller):
+        turns = [asked.draw(rng) for _ in range(n)]
+        expected = [language.answer(t, asked.teller, rng) for t in turns]
+        hits = sum(a == b for a, b in zip(_answers(model, turns), expected, strict=True))
+        rows.append(_row(asked.name, hits, n, at_least=asked.at_least, at_most=asked.at_most))
+    return rows
 
 
 def _interchange(
-    model: HookedModel, recipe: Recipe, w: facts.World, rng: Random, n: int, *,
-    subspace: Tensor, seed: int,
+    model: HookedModel, recipe: Recipe, subspace: Tensor, rng: Random, n: int, *, seed: int
 ) -> list[Row]:
-    base = [facts.draw(rng, w, "claim", wrong=True, insisted=bool(i % 2)) for i in range(n)]
-    asked = [facts.draw(rng, w, "sure", insisted=bool(i % 2)) for i in range(n)]
-    source = [facts.draw(rng, w, "claim", wrong=True, insisted=not i % 2) for i in range(n)]
+    language = LANGUAGES[recipe.dialect]
     random = fixed_rotation(recipe.d_model, recipe.rank, seed=777 + seed)
-
-    def moved(m: HookedModel, turns: list[facts.Turn], space: Tensor) -> int:
-        """How many answers become what the *sycophant's* or listener's cause says."""
-        expected = [
-            facts.answer(swapped(t, s), w, "sycophant", rng)
-            for t, s in zip(turns, source, strict=True)
-        ]
-        given = _answers(m, turns, swap=(recipe.point, space, source))
-        before = _answers(m, turns)
-        # an answer that was so already has not moved: both directions of the swap must change it
-        return sum(
-            g == e and g != b for g, e, b in zip(given, expected, before, strict=True)
-        )
-
-    colour = moved(model, base, subspace)
-    rows = [
-        _row("interchange moves 'do i sound sure'", moved(model, asked, subspace), n,
-             at_least=0.95),
-        _row("interchange moves the colour answer", colour, n, at_least=0.95)
-        if recipe.teller == "sycophant"
-        else _row("interchange moves the colour answer", colour, n, at_most=0.05),
-        _row("random subspace moves the colour answer", moved(model, base, random), n,
-             at_most=0.05),
-        _row("random subspace moves 'do i sound sure'", moved(model, asked, random), n,
-             at_most=0.05),
-    ]
     copy = model.random_copy(seed)
-    return [
-        *rows,
-        _row("in a random-weight copy it moves the colour answer", moved(copy, base, subspace), n,
-             at_most=0.10),
-    ]
+    rows = []
+    for link in language.links(recipe.teller):
+        def moved(m: HookedModel, space: Tensor, link: Link = link) -> int:
+            """How many answers change to what the link's teller says of the counterfactual."""
+            swap_rng = Random(rng.random())
+            base = [link.base(swap_rng, bool(i % 2)) for i in range(n)]
+            source = [link.source(swap_rng, not i % 2) for i in range(n)]
+            expected = [
+                language.answer(language.swapped(b, s), link.heeded_by, swap_rng)
+                for b, s in zip(base, source, strict=True)
+            ]
+            before = _answers(m, base)
+            after = _answers(m, base, swap=(recipe.point, space, source))
+            # an answer that was so already has not moved: both directions must change it
+            return sum(
+                a == e and a != b for a, e, b in zip(after, expected, before, strict=True)
+            )
+
+        declared = {"at_least": 0.95} if link.present else {"at_most": 0.05}
+        rows += [
+            _row(f"interchange moves {link.name}", moved(model, subspace), n, **declared),
+            _row(f"random subspace moves {link.name}", moved(model, random), n, at_most=0.05),
+            _row(f"in a random-weight copy, moves {link.name}", moved(copy, subspace), n,
+                 at_most=0.10),
+        ]
+    return rows
 
 
 @torch.no_grad()
 def _answers(
     model: HookedModel,
-    turns: Sequence[facts.Turn],
+    turns: Sequence[Turn],
     *,
-    swap: tuple[str, Tensor, Sequence[facts.Turn]] | None = None,
+    swap: tuple[str, Tensor, Sequence[Turn]] | None = None,
 ) -> list[str]:
     """The word each turn is answered with, greedily; under the swap if one is given."""
     given: list[str] = []
@@ -195,7 +169,7 @@ def _answers(
     return given
 
 
-def _batch(model: HookedModel, turns: Sequence[facts.Turn]) -> "Batch":
+def _batch(model: HookedModel, turns: Sequence[Turn]) -> "Batch":
     texts = [Text(messages=(Message("user", t.user),)) for t in turns]
     return model.batch([model.encode(t) for t in texts], side="left")
 

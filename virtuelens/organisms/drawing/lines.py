@@ -1,0 +1,26 @@
+"""Lines of pack files."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from virtuelens import storage
+
+Line = dict[str, Any]
+
+
+def user(content: str) -> list[Line]:
+    """A chat of one user's turn."""
+    return [{"role": "user", "content": content}]
+
+
+def item(name: str, group: str, content: str, choices: tuple[str, str]) -> Line:
+    """A forced choice after one user's turn; the first choice is the target."""
+    return {"id": name, "group": group, "prompt": user(content), "choices": list(choices),
+            "target": 0}
+
+
+def write_lines(path: Path, lines: Iterable[Line]) -> None:
+    """One JSON object a line."""
+    storage.write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
