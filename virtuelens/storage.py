@@ -37,6 +37,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(part)
+        share(part)
         with part.open("rb+") as f:
             os.fsync(f.fileno())
         part.replace(path)
@@ -47,6 +48,13 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         if reason:
             raise DiskError(f"Could not write {path}: {reason}.") from error
         raise
+
+
+def share(path: Path) -> None:
+    """Give a file the mode that new files have here: safetensors makes them private."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def _disk_reason(error: BaseException) -> str | None:

@@ -6,6 +6,7 @@ The store is kept beside the SAE until that is whole: an interrupted run goes on
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -54,8 +55,9 @@ def make_sae(
         open_store(kept), recipe, out=out, device=loaded.info.device,
         progress=lambda done, total, _: progress("train", done, total),
     )
+    made = replace(load_sae(out, device=loaded.info.device), name=recipe.name)
     evaluation = evaluate(
-        loaded, load_sae(out, device=loaded.info.device), held_out,
+        loaded, made, held_out,
         progress=lambda done, total: progress("evaluate", done, total),
     )
     write_evaluation(evaluation, out)

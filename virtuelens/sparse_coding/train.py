@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from virtuelens import storage
 from virtuelens.errors import DiskError, SaeError
 from virtuelens.sparse_coding.load import CONFIG
 from virtuelens.sparse_coding.recipes import Recipe
@@ -101,6 +102,8 @@ def whole_directory(out: Path) -> Iterator[Path]:
     try:
         part.mkdir(parents=True)
         yield part
+        for file in part.iterdir():
+            storage.share(file)
         if out.exists():
             out.rename(old)
         part.rename(out)
