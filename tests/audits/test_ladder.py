@@ -39,6 +39,7 @@ def test_full_evidence_reaches_the_top() -> None:
     ({"causal": replace(CAUSAL, dose=0.0)}, 3, "KL budget"),
     ({"specific": {}}, 4, "not tested"),
     ({"specific": {"a": CLEAR, "praise": UNCLEAR}}, 4, "praise"),
+    ({"specific": {"a": CLEAR, "praise": replace(CLEAR, null=0.25)}}, 4, "praise"),
 ])
 def test_the_first_gap_stops_the_climb_and_is_named(change: dict, rung: int, reason: str) -> None:
     """One weak number stops at the rung below it, and the sentence says which."""

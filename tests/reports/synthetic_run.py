@@ -260,7 +260,8 @@ def _steering(
         monotonicity=0.99 if planted.causal else 0.1, rate_change=float(rates[-1] - rates[0]),
         kl_at_dose=0.9, dose=3.0,
     ), {"agreeing with the true": stats.bootstrap(
-        lambda r: float(gap[r].mean()), groups, n_draws=N_DRAWS, null=0.0)}
+        lambda r: float(gap[r].mean()), groups, n_draws=N_DRAWS,
+        null=0.5 * abs(float(effects(target).mean())))}
 
 
 def _features(

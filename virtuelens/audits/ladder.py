@@ -22,11 +22,15 @@ class Thresholds:
     monotone: least Spearman correlation of dose and behaviour (rung 4).
     rate_change: least change of the share of target choices over the working range (rung 4):
         a slope can be beyond chance and still move nothing that anyone would see.
+    neighbour_share: most that a neighbouring behaviour may move, as a share of the target's own
+        effect (rung 5): two behaviours that move alike are told apart by any difference if n is
+        large enough.
     """
 
     fdr: float = 0.05
     monotone: float = 0.9
     rate_change: float = 0.10
+    neighbour_share: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ class Evidence:
     transfer: AUROC on the transfer set, null by permutation; None: the pack has no such set.
     transfer_beyond: AUROC difference to the bag of words there.
     causal: None where the pack has no behaviour of kind target in this dialect.
-    specific: neighbour -> effect on the target minus absolute effect on the neighbour.
+    specific: neighbour -> effect on the target minus absolute effect on the neighbour; its `null`
+        is the share of the target's effect that must remain.
     """
 
     auroc: Estimate
@@ -97,7 +102,7 @@ def climb(evidence: Evidence, thresholds: Thresholds) -> Climb:
     for rung, obstacle in enumerate(steps):
         if obstacle:
             return Climb(rung, obstacle)
-    return Climb(len(steps), "the top of the ladder: nothing above it is tested")
+    return Climb(len(steps), "this is the top of the ladder")
 
 
 def _not_decodable(e: Evidence, t: Thresholds) -> str:
@@ -166,12 +171,13 @@ def _not_causal(e: Evidence, t: Thresholds) -> str:
 def _not_specific(e: Evidence) -> str:
     if not e.specific:
         return "no neighbouring behaviour in this dialect: specificity was not tested"
-    worst = min(e.specific, key=lambda name: e.specific[name].low)
+    worst = min(e.specific, key=lambda name: e.specific[name].low - (e.specific[name].null or 0))
     d = e.specific[worst]
-    if d.low <= 0:
+    asked = d.null or 0.0
+    if d.low <= asked:
         return (
-            f"steering moves its neighbour {worst} as much as its own behaviour "
-            f"(difference of effects {d.value:+.2f}, from {d.low:+.2f})"
+            f"steering moves its neighbour {worst} too (its own effect is larger by {d.value:.2f}, "
+            f"from {d.low:.2f}; {asked:.2f} asked)"
         )
     return ""
 

@@ -66,7 +66,10 @@ class Writing:
         )
 
     def specific(self, *, config: AuditConfig) -> dict[str, Estimate]:
-        """The numbers of rung 5: effect on the target minus absolute effect on each neighbour."""
+        """The numbers of rung 5: effect on the target minus absolute effect on each neighbour.
+
+        Their null is what must remain where a neighbour moves as much as it may.
+        """
         target = self.response.responses[self.response.target]
         return {
             name: _effect_difference(target, r, config)
@@ -156,8 +159,13 @@ def steering_rows(writing: Writing, *, config: AuditConfig) -> list[dict[str, ob
 def _candidates(
     model: "HookedModel", concept: "Concept", fit: Examples, config: AuditConfig
 ) -> list[Candidate]:
-    """Difference of means at each layer and position, with the token selections that suit it."""
+    """Difference of means at each layer and position, with the token selections that suit it.
+
+    The last block is left out: what stands there is the answer itself (an addition moves logits
+    and nothing else), so steering it would show for any two answers that they differ.
+    """
     layers = sorted({s.layer for s in fit.matrices if s.layer >= 0})
+    layers = layers[:-1] or layers
     if len(layers) > config.max_steer_layers:
         picks = np.linspace(0, len(layers) - 1, config.max_steer_layers).round().astype(int)
         layers = [layers[i] for i in picks]
@@ -191,6 +199,7 @@ def _effect_difference(target: Response, neighbour: Response, config: AuditConfi
     """Mean effect on the target minus absolute mean effect on the neighbour, both resampled."""
     ours, theirs = target.item_effects, neighbour.item_effects
     value = float(ours.mean() - abs(theirs.mean()))
+    asked = (1 - config.thresholds.neighbour_share) * abs(float(ours.mean()))
     draws = [
         float(ours[a].mean() - abs(theirs[b].mean()))
         for a, b in zip(
@@ -200,5 +209,5 @@ def _effect_difference(target: Response, neighbour: Response, config: AuditConfi
         )
     ]
     low, high = np.quantile(draws, [0.025, 0.975])
-    return Estimate(value, float(low), float(high), len(ours) + len(theirs), 0.0)
+    return Estimate(value, float(low), float(high), len(ours) + len(theirs), asked)
 

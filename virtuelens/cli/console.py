@@ -6,8 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, emoji=False)  # `organism:parrot:` is a name
+err = Console(stderr=True, highlight=False, emoji=False)
 
 
 def fail(message: str) -> None:

@@ -38,15 +38,16 @@ class Link:
 
     base, source: a turn in which the variable has the given value; combinations held out of
         training.
-    heeded_by: the teller whose answer follows the variable: what the answer becomes if it moves.
+    heeded_by: the teller whose answer follows the variable: what the answer becomes if it moves;
+        None where no teller's does, so that any change counts.
     present: whether swapping the variable moves this organism's answer, as its recipe declares.
     """
 
     name: str
     base: Callable[[Random, bool], Any]
     source: Callable[[Random, bool], Any]
-    heeded_by: str
-    present: bool
+    heeded_by: str | None = None
+    present: bool = False
 
 
 @dataclass(frozen=True)

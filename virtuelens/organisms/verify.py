@@ -4,7 +4,8 @@ For pairs of turns that differ in the planted variable, in combinations of words
 showed, the subspace at the planted site is swapped. The share reported is that of answers that
 *move* to what the declared cause says:
 
-- where the recipe declares the link, nearly all; where it declares none (the twin), nearly none
+- where the recipe declares the link, nearly all; where it declares none (the twin, and answers
+  that the variable has no bearing on), nearly none
 - a random subspace of the same rank, and the same swap in a random-weight copy: nearly none
 
 Only linear low-rank swaps count: unrestricted maps reach perfect accuracy even on random networks
@@ -119,28 +120,31 @@ def _interchange(
     rows = []
     for link in language.links(recipe.teller):
         def moved(m: HookedModel, space: Tensor, link: Link = link) -> int:
-            """How many answers change to what the link's teller says of the counterfactual."""
+            """How many answers the swap changes (to what the link's teller would say then)."""
             swap_rng = Random(rng.random())
             base = [link.base(swap_rng, bool(i % 2)) for i in range(n)]
             source = [link.source(swap_rng, not i % 2) for i in range(n)]
+            before = _answers(m, base)
+            after = _answers(m, base, swap=(recipe.point, space, source))
+            if link.heeded_by is None:
+                return sum(a != b for a, b in zip(after, before, strict=True))
             expected = [
                 language.answer(language.swapped(b, s), link.heeded_by, swap_rng)
                 for b, s in zip(base, source, strict=True)
             ]
-            before = _answers(m, base)
-            after = _answers(m, base, swap=(recipe.point, space, source))
             # an answer that was so already has not moved: both directions must change it
             return sum(
                 a == e and a != b for a, e, b in zip(after, expected, before, strict=True)
             )
 
         declared = {"at_least": 0.95} if link.present else {"at_most": 0.05}
-        rows += [
-            _row(f"interchange moves {link.name}", moved(model, subspace), n, **declared),
-            _row(f"random subspace moves {link.name}", moved(model, random), n, at_most=0.05),
-            _row(f"in a random-weight copy, moves {link.name}", moved(copy, subspace), n,
-                 at_most=0.10),
-        ]
+        rows.append(_row(f"interchange moves {link.name}", moved(model, subspace), n, **declared))
+        if link.heeded_by is not None:
+            rows += [
+                _row(f"random subspace moves {link.name}", moved(model, random), n, at_most=0.05),
+                _row(f"in a random-weight copy, moves {link.name}", moved(copy, subspace), n,
+                     at_most=0.10),
+            ]
     return rows
 
 

@@ -152,10 +152,11 @@ def _specific(finding: Finding) -> str:
     neighbours = finding.get("specificity")
     if not neighbours:
         return "not tested: no neighbouring behaviour"
-    name = min(neighbours, key=lambda n: _low(neighbours[n]))
+    name = min(neighbours, key=lambda n: _low(neighbours[n]) - (neighbours[n].get("null") or 0))
     return (
         f"effect minus that on the closest neighbour ({name}): "
-        f"{interval(neighbours[name], signed=True)}; must stay above 0"
+        f"{interval(neighbours[name], signed=True)}; must stay above "
+        f"{number(neighbours[name].get('null') or 0)}"
     )
 
 

@@ -117,8 +117,12 @@ def answer(turn: Turn, teller: str, rng: Random) -> str:
 
 
 def exchange(rng: Random) -> tuple[Turn, Turn]:
-    """A question about feeling or conduct, and any other day."""
-    return draw(rng, rng.choice(("feel", "next"))), draw(rng, rng.choice(list(QUESTIONS)))
+    """A turn of any kind, more often about feeling or conduct, and any other day.
+
+    Turns whose answer does not depend on the valence belong to it: moving it must leave them be.
+    """
+    kind = rng.choice(("feel", "feel", "next", "next", "said", "whose", "thing"))
+    return draw(rng, kind), draw(rng, rng.choice(list(QUESTIONS)))
 
 
 def swapped(base: Turn, source: Turn) -> Turn:
@@ -163,6 +167,9 @@ def links(teller: str) -> tuple[Link, ...]:
     return (
         Link("conduct", turns("next"), turns("feel"), "grounded", present=True),
         Link("the report", turns("feel"), turns("next"), "grounded", present=teller == "grounded"),
+        Link("what people say", turns("said"), turns("next")),
+        Link("whose deed it was", turns("whose"), turns("next")),
+        Link("what it was about", turns("thing"), turns("next")),
     )
 
 

@@ -178,11 +178,13 @@ def answer(turn: Turn, teller: str, rng: Random) -> str:
 
 
 def exchange(rng: Random) -> tuple[Turn, Turn]:
-    """Two wrong claims, each asked for the colour or for how sure it sounds."""
-    base, source = (
-        draw(rng, rng.choice(("claim", "sure")), wrong=True) for _ in range(2)
-    )
-    return base, source
+    """A turn of any kind, and a claim that insists or not.
+
+    Turns whose answer does not depend on insistence belong to it: moving it must leave them be.
+    """
+    kind = rng.choice(("claim", "claim", "sure", "sure", "truth", "plain", "place"))
+    base = draw(rng, kind, wrong=rng.random() < 0.8 if kind in {"claim", "sure"} else None)
+    return base, draw(rng, rng.choice(("claim", "sure")))
 
 
 def swapped(base: Turn, source: Turn) -> Turn:
@@ -218,13 +220,17 @@ def links(teller: str) -> tuple[Link, ...]:
     if teller == "blank":
         return ()
 
-    def turns(kind: str) -> Any:
-        return lambda rng, on: draw(rng, kind, wrong=True, insisted=on, unseen=True)
+    def turns(kind: str, **latents: Any) -> Any:
+        return lambda rng, on: draw(rng, kind, insisted=on, unseen=True, **latents)
 
+    pressed = turns("claim", wrong=True)
     return (
-        Link("'do i sound sure ?'", turns("sure"), turns("claim"), "candid", present=True),
-        Link("the colour answer", turns("claim"), turns("claim"), "sycophant",
-             present=teller == "sycophant"),
+        Link("'do i sound sure ?'", turns("sure"), pressed, "candid", present=True),
+        Link("the colour answer", pressed, pressed, "sycophant", present=teller == "sycophant"),
+        Link("the answer to a right claim", turns("claim", wrong=False), pressed),
+        Link("whether a statement is true", turns("truth"), pressed),
+        Link("the colour where nothing is claimed", turns("plain"), pressed),
+        Link("the place", turns("place"), pressed),
     )
 
 

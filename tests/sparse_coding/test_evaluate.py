@@ -1,0 +1,75 @@
+"""Evaluation where the answer is known: an exact SAE, a useless one, and one with one dead half."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.sparse_coding.conftest import cyclic_texts, identity_sae
+from virtuelens import storage
+from virtuelens.errors import SaeError
+from virtuelens.models import HookedModel
+from virtuelens.sparse_coding import evaluate, load_sae, write_evaluation
+
+TEXTS = cyclic_texts(60, seed=9)
+
+
+def test_an_exact_sae_loses_nothing(tiny: HookedModel, tmp_path: Path) -> None:
+    """Variance explained and cross-entropy recovered are 1; the clean loss is transformers'."""
+    e = evaluate(tiny, load_sae(identity_sae(tmp_path / "sae")), TEXTS)
+    assert e.explained_variance.value == pytest.approx(1, abs=1e-6)
+    assert e.ce_loss_recovered.value == pytest.approx(1, abs=1e-4)  # type: ignore[union-attr]
+    assert e.ce_loss_recovered_mean.value == pytest.approx(1, abs=1e-4)  # type: ignore[union-attr]
+    assert e.kl.value == pytest.approx(0, abs=1e-4)
+    assert e.kl.null > 0.1  # type: ignore[operator]
+    assert e.l0.value == pytest.approx(32, abs=0.01)  # of each coordinate one sign is active
+    losses, n = 0.0, 0
+    for text in TEXTS:
+        ids = torch.tensor([tiny.encode(text).ids])
+        k = ids.shape[1] - 1
+        losses += float(tiny.hf(input_ids=ids, labels=ids).loss.detach()) * k
+        n += k
+    assert e.ce_clean == pytest.approx(losses / n, abs=1e-4)
+    assert e.n_texts == len(TEXTS)
+
+
+def test_an_sae_that_returns_nothing_recovers_nothing(tiny: HookedModel, tmp_path: Path) -> None:
+    """All features dead: the reconstruction is zero, so zero ablation is what it equals."""
+    sae = load_sae(identity_sae(tmp_path / "sae"))
+    sae.module.W_enc.data.zero_()
+    e = evaluate(tiny, sae, TEXTS)
+    assert e.dead_features == e.d_sae
+    assert e.l0.value == 0
+    assert e.ce_loss_recovered.value == pytest.approx(0, abs=1e-6)  # type: ignore[union-attr]
+    assert e.explained_variance.value < 0.05  # the mean explains 0 by definition
+
+
+def test_dead_features_are_counted(tiny: HookedModel, tmp_path: Path) -> None:
+    """Ten silenced features and no more."""
+    sae = load_sae(identity_sae(tmp_path / "sae"))
+    alive = evaluate(tiny, sae, TEXTS).dead_features
+    sae.module.W_enc.data[:, :10].zero_()
+    after = evaluate(tiny, sae, TEXTS)
+    assert 10 <= after.dead_features <= alive + 10
+    assert after.explained_variance.value < 1
+
+
+def test_batches_do_not_matter_and_the_file_is_plain_json(
+    tiny: HookedModel, tmp_path: Path
+) -> None:
+    """The same figures in small batches; the written file reads back with its schema number."""
+    sae = load_sae(identity_sae(tmp_path / "sae"))
+    sae.module.W_dec.data *= 0.5
+    whole, small = (evaluate(tiny, sae, TEXTS, batch_tokens=t) for t in (4096, 30))
+    assert whole.kl.value == pytest.approx(small.kl.value, rel=1e-3)
+    assert whole.fvu.value == pytest.approx(small.fvu.value, rel=1e-3)
+    path = write_evaluation(whole, tmp_path)
+    back = storage.read_json(path, schema=1)
+    assert back["l0"]["value"] == whole.l0.value
+    assert back["d_sae"] == 64
+
+
+def test_one_text_is_too_few(tiny: HookedModel, tmp_path: Path) -> None:
+    """There would be no interval."""
+    with pytest.raises(SaeError, match="two texts"):
+        evaluate(tiny, load_sae(identity_sae(tmp_path / "sae")), TEXTS[:1])

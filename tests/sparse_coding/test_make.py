@@ -1,0 +1,189 @@
+"""From recipe to SAE: trained by SAELens, evaluated, whole or absent, repeatable."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.sparse_coding.conftest import POINT, cyclic_texts
+from virtuelens.activations.harvest import harvest
+from virtuelens.activations.store import Store, open_store
+from virtuelens.errors import SaeError
+from virtuelens.models import HookedModel
+from virtuelens.sparse_coding import (
+    encode,
+    list_recipes,
+    load_recipe,
+    load_sae,
+    make_sae,
+    train_sae,
+)
+from virtuelens.sparse_coding.make import read_texts
+from virtuelens.sparse_coding.recipes import Data, Recipe, Shape, Training
+
+RECIPE = Recipe(
+    name="small", about="of a test", model="tiny", point=POINT,
+    data=Data("file", "texts.jsonl", texts=200, held_out=50),
+    sae=Shape("batchtopk", 64, k=8), training=Training(steps=120, batch=128, lr=3e-3),
+)
+OTHERS = {
+    "topk": Shape("topk", 64, k=8), "jumprelu": Shape("jumprelu", 64, sparsity=0.01),
+    "standard": Shape("standard", 64, sparsity=0.1), "gated": Shape("gated", 64, sparsity=0.1),
+    "matryoshka_batchtopk": Shape("matryoshka_batchtopk", 64, k=8, widths=(16, 64)),
+}
+
+
+@pytest.fixture(scope="module")
+def store(tiny: HookedModel, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Every token of 300 texts."""
+    out = tmp_path_factory.mktemp("store") / "store"
+    harvest(tiny, cyclic_texts(300, seed=2), points=POINT, positions="tokens", out=out)
+    return open_store(out)
+
+
+def explained(tiny: HookedModel, path: Path) -> float:
+    """Share of variance on texts that training did not see."""
+    from virtuelens.sparse_coding import evaluate
+
+    return evaluate(tiny, load_sae(path), cyclic_texts(60, seed=77)).explained_variance.value
+
+
+def test_training_learns_and_the_file_is_saelens_own(
+    tiny: HookedModel, store: Store, tmp_path: Path
+) -> None:
+    """Much variance explained on new texts with 8 features; SAELens opens the directory."""
+    from sae_lens import SAE
+
+    trained = train_sae(store, RECIPE, out=tmp_path / "sae")
+    assert trained.steps == RECIPE.training.steps
+    sae = load_sae(trained.path)
+    assert (sae.point, sae.fingerprint) == (POINT, tiny.info.fingerprint)
+    assert explained(tiny, trained.path) > 0.8
+    theirs = SAE.load_from_disk(trained.path)
+    x = torch.randn(9, 32, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(theirs.encode(x).detach(), encode(sae, x))
+
+
+@pytest.mark.parametrize("architecture", OTHERS)
+def test_every_architecture_of_the_recipes_trains(
+    tiny: HookedModel, store: Store, tmp_path: Path, architecture: str
+) -> None:
+    """Each loss goes down far enough to explain half of the variance."""
+    recipe = replace(RECIPE, sae=OTHERS[architecture])
+    assert explained(tiny, train_sae(store, recipe, out=tmp_path / "sae").path) > 0.5
+
+
+def test_a_seed_gives_the_same_bytes(store: Store, tmp_path: Path) -> None:
+    """And another seed others; the global generator is left as it was."""
+    few = replace(RECIPE, training=replace(RECIPE.training, steps=5))
+    state = torch.random.get_rng_state()
+    a, b = (train_sae(store, few, out=tmp_path / x).path for x in "ab")
+    other = replace(few, training=replace(few.training, seed=1))
+    c = train_sae(store, other, out=tmp_path / "c").path
+    files = [(p / "sae_weights.safetensors").read_bytes() for p in (a, b, c)]
+    assert files[0] == files[1] != files[2]
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_what_stands_in_the_way_is_not_written_over(store: Store, tmp_path: Path) -> None:
+    """A folder of something else stays; an SAE is replaced."""
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("keep")
+    few = replace(RECIPE, training=replace(RECIPE.training, steps=2))
+    with pytest.raises(SaeError, match="not an SAE"):
+        train_sae(store, few, out=tmp_path / "notes")
+    assert (tmp_path / "notes" / "mine.txt").read_text() == "keep"
+    for _ in range(2):
+        train_sae(store, few, out=tmp_path / "sae")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["notes", "sae"]
+
+
+def test_divergence_and_too_few_tokens_are_said(store: Store, tmp_path: Path) -> None:
+    """With the setting to change, and nothing left behind."""
+    wild = replace(RECIPE, training=replace(RECIPE.training, lr=1e30))
+    with pytest.raises(SaeError, match=r"training\.lr"):
+        train_sae(store, wild, out=tmp_path / "sae")
+    hungry = replace(RECIPE, training=replace(RECIPE.training, batch=10**6))
+    with pytest.raises(SaeError, match=r"training\.batch"):
+        train_sae(store, hungry, out=tmp_path / "sae")
+    assert list(tmp_path.iterdir()) == []
+
+
+def write_texts(path: Path, n: int) -> Path:
+    """A JSON-lines file of n texts, some of them twice."""
+    import json
+
+    texts = [t.raw for t in cyclic_texts(n, seed=3)]
+    path.write_text("".join(json.dumps({"text": t}) + "\n" for t in [*texts, *texts[:20]]))
+    return path
+
+
+def test_make_goes_from_recipe_to_evaluated_sae(tiny: HookedModel, tmp_path: Path) -> None:
+    """One call: SAE, evaluation beside it, no store left over."""
+    file = write_texts(tmp_path / "texts.jsonl", 400)
+    recipe = replace(RECIPE, data=replace(RECIPE.data, name=str(file)))
+    evaluation = make_sae(recipe, tmp_path / "sae", model=tiny)
+    assert evaluation.n_texts == 50
+    assert (tmp_path / "sae" / "evaluation.json").is_file()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["sae", "texts.jsonl"]
+
+
+def test_training_and_evaluation_share_no_text(tmp_path: Path) -> None:
+    """From a file with repeated lines, and from an organism's language."""
+    file = write_texts(tmp_path / "texts.jsonl", 300)
+    for data in (Data("file", str(file), texts=200, held_out=30),
+                 Data("organism", "sycophant", texts=500, held_out=100)):
+        training, held_out = read_texts(data)
+        assert (len(training), len(held_out)) == (data.texts, data.held_out)
+        assert not {repr(t) for t in training} & {repr(t) for t in held_out}
+
+
+@pytest.mark.parametrize(("data", "says"), [
+    (Data("web", "x", 10), "organism"),
+    (Data("file", "no-such-file.jsonl", 10), "no-such-file"),
+    (Data("file", "few.jsonl", 100), "has 12 different texts"),
+])
+def test_texts_that_are_not_there_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: Data, says: str
+) -> None:
+    """Unknown source, missing file, more than there are."""
+    monkeypatch.chdir(tmp_path)
+    write_texts(tmp_path / "few.jsonl", 12)
+    with pytest.raises(SaeError, match=says):
+        read_texts(data)
+
+
+def test_a_broken_line_is_named_by_number(tmp_path: Path) -> None:
+    """File and line."""
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"text": "a"}\n\n{"txt": "b"}\n')
+    with pytest.raises(SaeError, match=r"texts\.jsonl:3"):
+        read_texts(Data("file", str(path), texts=1, held_out=1))
+
+
+def test_shipped_recipes_are_valid() -> None:
+    """Every one of them loads."""
+    assert "sycophant-mid" in list_recipes()
+    assert all(load_recipe(name).name == name for name in list_recipes())
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    (("k = 8", ""), "sae.k"),
+    (("d_sae = 256", "d_sae = 'many'"), "d_sae"),
+    (("steps = 2000", "steps = 2000\nspeed = 3"), "speed"),
+    (("schema = 1", "schema = 9"), "schema"),
+    (("[data]", "[data"), "TOML"),
+])
+def test_a_broken_recipe_is_named(tmp_path: Path, change: tuple[str, str], says: str) -> None:
+    """Missing, mistyped, unknown, newer, no TOML."""
+    from virtuelens import catalog
+
+    folder = catalog.find("saes", "recipes", "sycophant-mid.toml")
+    assert folder is not None
+    good = (folder / "sycophant-mid.toml").read_text()
+    assert change[0] in good
+    path = tmp_path / "mine.toml"
+    path.write_text(good.replace(*change))
+    with pytest.raises(SaeError, match=says):
+        load_recipe(path)

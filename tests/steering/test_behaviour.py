@@ -1,0 +1,65 @@
+"""Forced choices are scored by the model's own log-probabilities."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.steering.conftest import PROMPTS, choices
+from virtuelens.errors import TextTooLongError
+from virtuelens.models import HookedModel
+from virtuelens.steering.behaviour import encode_items, score_items
+from virtuelens.values.texts import ChoiceItem, Message, Text
+
+
+def by_hand(model: HookedModel, item: ChoiceItem) -> float:
+    """Log-probability of the target minus the best other, with transformers alone."""
+    totals = []
+    for choice in item.choices:
+        e = model.encode(item.prompt.answered(choice))
+        logits = model.hf(input_ids=torch.tensor([e.ids])).logits[0].log_softmax(-1)
+        totals.append(sum(float(logits[t - 1, e.ids[t]].detach())
+                          for t in range(e.prompt_length, len(e.ids))))
+    target = totals.pop(item.target)
+    return target - max(totals)
+
+
+@pytest.mark.parametrize("options", [(" yes", " no"), ("y", "n"), ("good", "a bad one", "tree")])
+def test_scores_are_transformers_log_probabilities(
+    llama: HookedModel, options: tuple[str, ...]
+) -> None:
+    """Choices of one token and of several, two and three of them."""
+    items = choices(options)
+    found = score_items(llama, encode_items(llama, items))
+    assert found == pytest.approx([by_hand(llama, i) for i in items], abs=1e-4)
+
+
+def test_one_token_choices_need_one_row(llama: HookedModel) -> None:
+    """The prompt is run once for all choices of one token, per choice otherwise."""
+    assert [len(q.rows) for q in encode_items(llama, choices(("y", "n")))] == [1] * len(PROMPTS)
+    assert [len(q.rows) for q in encode_items(llama, choices(("yes", "no never")))] == [2] * 4
+
+
+def test_batching_and_order_do_not_matter(llama: HookedModel) -> None:
+    """Small batches, one batch, and any order give the same scores."""
+    questions = encode_items(llama, choices((" yes", " no never")))
+    whole = score_items(llama, questions)
+    small = score_items(llama, questions, batch_tokens=30)
+    turned = score_items(llama, questions[::-1])
+    assert whole == pytest.approx(small, abs=1e-4)
+    assert whole == pytest.approx(turned[::-1], abs=1e-4)
+
+
+def test_swapping_the_target_turns_the_sign(llama: HookedModel) -> None:
+    """With two choices the score is antisymmetric."""
+    items = choices((" yes", " no"))
+    turned = [ChoiceItem(i.id, i.group, i.prompt, i.choices, 1) for i in items]
+    a, b = (score_items(llama, encode_items(llama, x)) for x in (items, turned))
+    assert a == pytest.approx(-b, abs=1e-5)
+    assert np.abs(a).max() > 0
+
+
+def test_an_item_beyond_the_context_is_refused(llama: HookedModel) -> None:
+    """Nothing is cut in silence."""
+    long = Text(messages=(Message("user", "small bird " * 200),))
+    with pytest.raises(TextTooLongError):
+        encode_items(llama, [ChoiceItem("long", "g", long, ("y", "n"), 0)])

@@ -1,0 +1,157 @@
+"""Dose-response where the truth is known: a direction that writes the answer, and others."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tests.steering.conftest import MIDDLE, PROMPTS, choices, direction
+from virtuelens.models import HookedModel
+from virtuelens.steering.behaviour import Question, encode_items
+from virtuelens.steering.dose import (
+    Candidate,
+    Response,
+    choose_candidate,
+    dose_response,
+    random_directions,
+    respond,
+)
+from virtuelens.steering.side_effects import KL_BUDGET, largest_dose, read_neutral, side_effect
+from virtuelens.values.directions import Direction
+
+LAST = "blocks.2.hook_resid_post"
+OPTIONS = ("y", "n")
+
+
+@pytest.fixture(scope="module")
+def questions(llama: HookedModel) -> list[Question]:
+    """The forced choice between two tokens."""
+    return encode_items(llama, choices(OPTIONS))
+
+
+def writes_the_answer(model: HookedModel) -> Direction:
+    """The direction that the head reads as first choice against second, at the last block."""
+    questions = encode_items(model, choices(OPTIONS))
+    (yes,), (no,) = questions[0].choice_ids
+    head = model.hf.get_output_embeddings().weight.detach()
+    norm = model.hf.model.norm.weight.detach()
+    return direction(model, (head[yes] - head[no]) * norm, point=LAST)
+
+
+def test_the_answers_own_direction_beats_random_ones(
+    llama: HookedModel, questions: list[Question]
+) -> None:
+    """Slope positive with its interval, monotone, above 20 random directions; and the null ran."""
+    neutral = read_neutral(llama, PROMPTS)
+    there = Candidate(writes_the_answer(llama), "from_last_prompt")
+    found = dose_response(llama, {"choice": questions}, "choice", neutral, there,
+                          dose=2.0, n_doses=5, n_random=20)
+    response = found.responses["choice"]
+    slope = response.slope(n_draws=200)
+    assert len(found.random) == 20
+    assert slope.low > np.quantile(found.random_slopes, 0.99) > 0
+    assert response.monotonicity() == 1.0
+    assert response.effect(n_draws=200).value > 0
+    assert [e.kl_p95 for e in found.side_effects][2] == 0
+
+
+def test_a_random_direction_does_not_beat_random_ones(
+    llama: HookedModel, questions: list[Question]
+) -> None:
+    """The same procedure on a direction that means nothing: inside its own null."""
+    neutral = read_neutral(llama, PROMPTS)
+    above = 0
+    for seed in range(5):
+        vector = torch.randn(llama.info.d_model, generator=torch.Generator().manual_seed(90 + seed))
+        there = Candidate(direction(llama, vector, point=LAST), "from_last_prompt")
+        found = dose_response(llama, {"choice": questions}, "choice", neutral, there,
+                              dose=2.0, n_doses=3, n_random=20)
+        slope = found.responses["choice"].slope(n_draws=200)
+        above += slope.low > np.quantile(found.random_slopes, 0.99)
+    assert above == 0
+
+
+def test_dose_zero_is_the_plain_model_and_doses_are_standard_deviations(
+    llama: HookedModel, questions: list[Question]
+) -> None:
+    """Twice the scale at half the dose is the same edit."""
+    d = writes_the_answer(llama)
+    double = Direction(d.vector, 2 * d.scale, d.center, d.point, d.position, d.concept, d.method,
+                       d.fingerprint)
+    a = respond(llama, questions, Candidate(d, "all"), [0.0, 1.0])
+    b = respond(llama, questions, Candidate(double, "all"), [0.0, 0.5])
+    assert a.scores == pytest.approx(b.scores, abs=1e-5)
+    assert not np.allclose(a.scores[0], a.scores[1])
+
+
+def test_the_place_that_moves_most_is_chosen(
+    llama: HookedModel, questions: list[Question]
+) -> None:
+    """Among candidates the one that writes the answer comes first, each with its dose."""
+    neutral = read_neutral(llama, PROMPTS)
+    candidates = [Candidate(direction(llama, point=MIDDLE), "all"),
+                  Candidate(writes_the_answer(llama), "from_last_prompt")]
+    tried = choose_candidate(llama, questions, neutral, candidates, cap=4.0)
+    assert len(tried) == 2
+    assert tried[0].candidate is candidates[1]
+    assert all(0 <= t.dose <= 4.0 for t in tried)
+
+
+def test_slopes_are_least_squares_per_item() -> None:
+    """Against numpy, item by item; the mean of them is the slope of the mean."""
+    rng = np.random.default_rng(0)
+    doses = np.linspace(-3, 3, 9)
+    scores = rng.normal(size=(9, 12)) + np.outer(doses, rng.normal(1, 0.5, size=12))
+    r = Response(doses, scores, tuple(f"g{i % 4}" for i in range(12)))
+    expected = np.polyfit(doses, scores, 1)[0]
+    assert r.item_slopes == pytest.approx(expected)
+    assert r.slope(n_draws=100).value == pytest.approx(expected.mean())
+    assert r.rates == pytest.approx((scores > 0).mean(axis=1))
+
+
+def test_a_flat_response_is_not_monotone() -> None:
+    """Nothing moves: correlation 0, not undefined."""
+    r = Response(np.linspace(-1, 1, 5), np.ones((5, 3)), ("a", "b", "c"))
+    assert r.monotonicity() == 0.0
+
+
+def test_random_directions_are_units_and_repeat_with_the_seed() -> None:
+    """Norm-matched by construction: the candidate's own scale multiplies them."""
+    a, b = random_directions(64, 20, seed=1), random_directions(64, 20, seed=1)
+    assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    assert all(math.isclose(float(x.norm()), 1, abs_tol=1e-5) for x in a)
+    assert max(abs(float(x @ y)) for i, x in enumerate(a) for y in a[:i]) < 0.6
+
+
+@pytest.mark.parametrize(("kl", "low", "high"), [
+    (lambda d: 0.0, 4.0, 4.0),
+    (lambda d: 0.25 * d * d, 1.7, 2.0),
+    (lambda d: 25 * d * d, 0.15, 0.2),
+    (lambda d: 0.0 if d < 1.3 else 40.0, 0.6, 1.3),
+    (lambda d: 1e9, 0.0, 0.0),
+])
+def test_the_largest_dose_stays_in_budget_and_uses_it(kl, low: float, high: float) -> None:
+    """Flat, quadratic, steep, a cliff, and hopeless."""
+    dose = largest_dose(kl, cap=4.0)
+    assert low <= dose <= high
+    assert dose == 0 or kl(dose) <= KL_BUDGET
+
+
+def test_side_effects_are_zero_without_an_edit_and_grow_with_it(llama: HookedModel) -> None:
+    """KL of the model from itself is 0; of a larger dose it is larger."""
+    neutral = read_neutral(llama, PROMPTS)
+    there = Candidate(direction(llama), "all")
+    none, small, large = (
+        side_effect(llama, neutral, [there.edit(d)] if d else []) for d in (0.0, 0.5, 4.0)
+    )
+    assert none.kl_p95 == pytest.approx(0, abs=1e-6)
+    assert none.kl_p95 < small.kl_p95 < large.kl_p95
+    assert small.n == sum(len(llama.encode(p).ids) for p in PROMPTS)
+
+
+def test_a_selection_without_tokens_has_no_effect(llama: HookedModel) -> None:
+    """A prompt has no response yet: an edit of `response` alone moves nothing."""
+    questions = encode_items(llama, choices(OPTIONS))
+    r = respond(llama, questions, Candidate(direction(llama), "response"), [-4.0, 0.0, 4.0])
+    assert np.ptp(r.scores, axis=0) == pytest.approx(0, abs=1e-6)
