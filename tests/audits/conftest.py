@@ -29,6 +29,15 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _short_neutral_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shipped ones are longer than the context of the tiny models."""
+    folder = tmp_path / "more" / "probes" / "neutral"
+    folder.mkdir(parents=True)
+    write(folder / "english.jsonl", [{"text": f"once upon a time {t} sang"} for t in TOPICS])
+    monkeypatch.setenv("VIRTUELENS_PATH", str(tmp_path / "more"))
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The directory of a tiny model of the architecture asked for."""

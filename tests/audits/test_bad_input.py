@@ -42,7 +42,7 @@ def audited(
 @pytest.mark.parametrize(("spoil", "says"), [
     (lambda lines: [], "empty"),
     (lambda lines: [{"id": f"s{i}", "group": f"g{i % 4}", "text": f"text {i}", "label": 1}
-                    for i in range(20)], "label 0"),
+                    for i in range(20)], "only label 1"),
     (lambda lines: [lines[0] | {"negative": lines[0]["positive"]}, *lines[1:]], ":1:"),
     (lambda lines: [*lines[:3], {"id": "x"}, *lines[3:]], ":4:"),
     (lambda lines: [lines[0], lines[0], *lines[1:]], ":2:"),
@@ -106,7 +106,7 @@ def test_activations_that_overflow_are_named_by_hook_point(
     for name in ("up_proj", "down_proj"):
         weights[f"model.layers.1.mlp.{name}.weight"].fill_(1e30)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    assert "blocks.1" in audited(str(folder), "--concepts", str(pack))
+    assert "blocks.1.hook_mlp_out" in audited(str(folder), "--concepts", str(pack))
 
 
 def test_a_pickle_only_checkpoint_is_refused(

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.steering.conftest import MIDDLE, PROMPTS, choices, direction
+from virtuelens.errors import SteeringError
 from virtuelens.models import HookedModel
 from virtuelens.steering.behaviour import Question, encode_items
 from virtuelens.steering.dose import (
@@ -19,6 +20,7 @@ from virtuelens.steering.dose import (
 )
 from virtuelens.steering.side_effects import KL_BUDGET, largest_dose, read_neutral, side_effect
 from virtuelens.values.directions import Direction
+from virtuelens.values.texts import Text
 
 LAST = "blocks.2.hook_resid_post"
 OPTIONS = ("y", "n")
@@ -51,7 +53,7 @@ def test_the_answers_own_direction_beats_random_ones(
     slope = response.slope(n_draws=200)
     assert len(found.random) == 20
     assert slope.low > np.quantile(found.random_slopes, 0.99) > 0
-    assert response.monotonicity() == 1.0
+    assert response.monotonicity() == pytest.approx(1.0)
     assert response.effect(n_draws=200).value > 0
     assert [e.kl_p95 for e in found.side_effects][2] == 0
 
@@ -110,10 +112,19 @@ def test_slopes_are_least_squares_per_item() -> None:
     assert r.rates == pytest.approx((scores > 0).mean(axis=1))
 
 
-def test_a_flat_response_is_not_monotone() -> None:
-    """Nothing moves: correlation 0, not undefined."""
-    r = Response(np.linspace(-1, 1, 5), np.ones((5, 3)), ("a", "b", "c"))
-    assert r.monotonicity() == 0.0
+@pytest.mark.parametrize(("means", "low", "high"), [
+    ([1, 1, 1, 1, 1], 0.0, 0.0),
+    ([-2, -1, 0, 1, 2], 1.0, 1.0),
+    ([-9, -9, 0, 9, 9], 1.0, 1.0),
+    ([-9, -11, 0, 11, 9], 0.95, 1.0),
+    ([2, 1, 0, -1, -2], 0.0, 0.0),
+    ([0, 5, 0, -5, 0], 0.0, 0.3),
+])
+def test_monotone_means_never_falling(means: list[float], low: float, high: float) -> None:
+    """Flat, straight, a step, a step with some overshoot, falling, a wave."""
+    scores = np.repeat(np.array(means, dtype=float)[:, None], 3, axis=1)
+    r = Response(np.linspace(-1, 1, 5), scores, ("a", "b", "c"))
+    assert low - 1e-9 <= r.monotonicity() <= high + 1e-9
 
 
 def test_random_directions_are_units_and_repeat_with_the_seed() -> None:
@@ -148,6 +159,14 @@ def test_side_effects_are_zero_without_an_edit_and_grow_with_it(llama: HookedMod
     assert none.kl_p95 == pytest.approx(0, abs=1e-6)
     assert none.kl_p95 < small.kl_p95 < large.kl_p95
     assert small.n == sum(len(llama.encode(p).ids) for p in PROMPTS)
+
+
+def test_neutral_texts_beyond_the_context_are_left_out_and_counted(llama: HookedModel) -> None:
+    """Never cut; with none left there is nothing to measure on."""
+    long = Text(raw="small bird " * 200)
+    assert read_neutral(llama, [long, *PROMPTS]).left_out == 1
+    with pytest.raises(SteeringError, match="None of 2 neutral texts"):
+        read_neutral(llama, [long, long])
 
 
 def test_a_selection_without_tokens_has_no_effect(llama: HookedModel) -> None:

@@ -19,7 +19,7 @@ class Thresholds:
     """Where the rungs lie; written into every report.
 
     fdr: false-discovery rate held over the concepts of one model (rung 1).
-    monotone: least Spearman correlation of dose and behaviour (rung 4).
+    monotone: least share of the dose-response that a never falling curve explains (rung 4).
     rate_change: least change of the share of target choices over the working range (rung 4):
         a slope can be beyond chance and still move nothing that anyone would see.
     neighbour_share: most that a neighbouring behaviour may move, as a share of the target's own
@@ -39,7 +39,7 @@ class Causal:
 
     slope: nats per standard deviation; its `null` is 0, the null to beat is `random_p99`.
     random_p99: 99th percentile of the absolute slopes of norm-matched random directions.
-    monotonicity: Spearman correlation of dose and mean score.
+    monotonicity: R² of the best never falling curve through the mean scores.
     rate_change: share of target choices at the highest dose minus at the lowest.
     kl_at_dose: 95th percentile of KL on neutral text at the largest dose, nats.
     dose: the largest dose, standard deviations; 0 where no dose stays within the KL budget.
@@ -159,7 +159,10 @@ def _not_causal(e: Evidence, t: Thresholds) -> str:
             f"beat {c.n_random} random directions (99th percentile {c.random_p99:.2f})"
         )
     if c.monotonicity < t.monotone:
-        return f"the dose-response is not monotone (Spearman {c.monotonicity:.2f})"
+        return (
+            "the dose-response is not monotone (a never falling curve explains "
+            f"{c.monotonicity:.2f} of it, {t.monotone:.2f} asked)"
+        )
     if c.rate_change < t.rate_change:
         return (
             f"steering changes the choice in only {100 * c.rate_change:+.0f} % of items "

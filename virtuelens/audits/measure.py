@@ -145,6 +145,10 @@ def _not_tested(
             out.append(f"{what}: the pack has no {split} set in the dialect {concept.dialect}")
     if writing is None:
         out.append(f"use of the concept: no target behaviour in the dialect {concept.dialect}")
+    elif writing.neutral_left_out:
+        out.append(
+            f"side effects on {writing.neutral_left_out} neutral texts longer than the context"
+        )
     if features is None:
         out.append("SAE features: no SAE trained on this model is at hand")
     if config.n_random_directions < 20:

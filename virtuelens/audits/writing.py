@@ -44,11 +44,13 @@ class Writing:
 
     kinds: behaviour -> target, companion, neighbour or neutral.
     tried: every candidate place with its dose and its effect on the choosing items.
+    neutral_left_out: neutral texts longer than the model's context.
     """
 
     response: DoseResponse
     kinds: Mapping[str, str]
     tried: tuple[Choice, ...]
+    neutral_left_out: int = 0
 
     def causal(self, *, config: AuditConfig) -> Causal:
         """The numbers of rung 4."""
@@ -119,7 +121,7 @@ def write_concept(
         model, behaviours, target.name, neutral, chosen.candidate, dose=chosen.dose,
         n_doses=config.n_doses, n_random=config.n_random_directions, seed=config.seed,
     )
-    return Writing(response, kinds, tried)
+    return Writing(response, kinds, tried, neutral.left_out)
 
 
 def steering_rows(writing: Writing, *, config: AuditConfig) -> list[dict[str, object]]:

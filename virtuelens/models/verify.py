@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from virtuelens.models.chat import Encoded
 from virtuelens.models.points import Place, n_layers, without_parts
-from virtuelens.models.run import Batch, Reads, Seen, accepted, pad, run
+from virtuelens.models.run import Batch, Reads, Seen, accepted, check_finite, pad, run
 
 _LENGTHS = (9, 6)
 
@@ -68,9 +68,11 @@ class _DeliberateError(Exception):
 
 @torch.no_grad()
 def verify(hf: Any, places: Mapping[str, Place], *, d_vocab: int) -> Verification:
-    """The checks above on this model; raises nothing, the caller judges.
+    """The checks above on this model; what fails is for the caller to judge.
 
     Tolerance: relative error (of norms) of 1e-4 in fp32, 3e-2 in half precision.
+
+    Raises: NotFiniteError: activations overflow, naming the hook point.
     """
     tol = 1e-4 if hf.dtype in {torch.float32, torch.float64} else 3e-2
     rows = [_example(n, d_vocab) for n in _LENGTHS]
@@ -78,6 +80,8 @@ def verify(hf: Any, places: Mapping[str, Place], *, d_vocab: int) -> Verificatio
     hidden = _transformers_hidden_states(hf, batch)
     before = _n_hooks(hf)  # transformers itself leaves some once hidden states were asked for
     reads = run(hf, places, batch, read=list(places), logits=True)
+    for point in places:  # in the order of execution: the first one is where it begins
+        check_finite(reads.acts[point], point, batch)
     sums, not_offered = _sums(reads, n_layers(dict(places)), tol)
     kept = without_parts(dict(places), set(not_offered))
     checks = (

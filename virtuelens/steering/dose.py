@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from virtuelens import stats
@@ -83,11 +82,20 @@ class Response:
         return _mean(self.item_effects, self.groups, seed=seed, n_draws=n_draws)
 
     def monotonicity(self) -> float:
-        """Spearman correlation of dose and mean score; 0 where the score never changes."""
+        """Share of the variance of the mean score that a never falling curve explains (R²).
+
+        1 where the score never falls with the dose, 0 where it only falls or never changes. A rank
+        correlation would punish what every saturating response shows, a little overshoot once all
+        answers have turned. Source: isotonic regression (scikit-learn).
+        """
+        from sklearn.isotonic import IsotonicRegression
+
         means = self.scores.mean(axis=1)
+        spread = float(((means - means.mean()) ** 2).sum())
         if np.ptp(means) == 0:
             return 0.0
-        return float(spearmanr(self.doses, means).statistic)
+        fitted = IsotonicRegression(increasing=True).fit_transform(self.doses, means)
+        return max(0.0, 1 - float(((means - fitted) ** 2).sum()) / spread)
 
 
 def respond(

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from virtuelens.errors import SteeringError, TextTooLongError
 from virtuelens.values.texts import Text
 
 if TYPE_CHECKING:
@@ -23,10 +24,12 @@ class Neutral:
     """Neutral texts with what the unedited model predicts on them, computed once.
 
     logprobs: one `[n_real d_vocab]` tensor per batch.
+    left_out: texts that do not fit the model's context.
     """
 
     batches: tuple["Batch", ...]
     logprobs: tuple[Float[Tensor, "n d_vocab"], ...]
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,20 +45,33 @@ class SideEffect:
 def read_neutral(
     model: "HookedModel", texts: Sequence[Text], *, max_tokens: int = 1500, batch_rows: int = 32
 ) -> Neutral:
-    """The unedited model's predictions on whole neutral texts, up to about `max_tokens` tokens."""
-    encoded, total = [], 0
+    """The unedited model's predictions on whole neutral texts, up to about `max_tokens` tokens.
+
+    Raises: SteeringError: none of them fits the model's context.
+    """
+    encoded, total, left_out = [], 0, 0
     for text in texts:
-        e = model.encode(text)
+        try:
+            e = model.encode(text)
+        except TextTooLongError:
+            left_out += 1  # counted and reported: side effects are measured on the others
+            continue
         if total and total + len(e.ids) > max_tokens:
             break
         encoded.append(e)
         total += len(e.ids)
+    if not encoded:
+        raise SteeringError(
+            f"None of {len(texts)} neutral texts fits the context of {model.info.n_ctx} tokens: "
+            f"put shorter ones into neutral/{model.info.dialect}.jsonl in a folder probes/, and "
+            "the folder above it into VIRTUELENS_PATH."
+        )
     encoded.sort(key=lambda e: len(e.ids))
     batches = tuple(
         model.batch(encoded[i : i + batch_rows], side="right")
         for i in range(0, len(encoded), batch_rows)
     )
-    return Neutral(batches, tuple(_logprobs(model, batch, ()) for batch in batches))
+    return Neutral(batches, tuple(_logprobs(model, batch, ()) for batch in batches), left_out)
 
 
 @torch.inference_mode()
