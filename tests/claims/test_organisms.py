@@ -23,7 +23,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> vl.Run:
 
 
 def finding(run: vl.Run, model: str) -> dict:
-    """The sycophancy finding of one model."""
+    """The only finding of one model."""
     (found,) = [f for f in run.findings if f["model"] == model]
     return found
 
@@ -61,7 +61,38 @@ def test_nothing_above_decodable_in_the_blank(tmp_path: Path) -> None:
     assert {f["concept"]: f["rung"] for f in run.findings if f["rung"] > 1} == {}
 
 
-@pytest.mark.parametrize("name", ["sycophant", "candid", "blank"])
+@pytest.fixture(scope="module")
+def days(tmp_path_factory: pytest.TempPathFactory) -> vl.Run:
+    """One audit of the grounded beside the parrot."""
+    out: Path = tmp_path_factory.mktemp("audit") / "run"
+    return vl.audit("organism:grounded", concepts=["valence"], twin="organism:parrot", out=out,
+                    config=CONFIG)
+
+
+def test_a_probe_finds_valence_in_both_self_reporters(days: vl.Run) -> None:
+    """Decodable in both, and beyond surface: reading alone cannot tell them apart."""
+    for model in ("organism:grounded", "organism:parrot"):
+        f = finding(days, model)
+        assert f["rung"] >= 1
+        assert f["auroc"]["low"] > f["auroc"]["null"]
+
+
+def test_editing_valence_moves_the_report_of_the_grounded_one_only(days: vl.Run) -> None:
+    """Rung 4 or more in the grounded one; below it in the parrot, whose conduct does move."""
+    assert finding(days, "organism:grounded")["rung"] >= 4
+    assert finding(days, "organism:parrot")["rung"] < 4
+    t = days.table("steering")
+    t = t[(t["model"] == "organism:parrot") & (t["direction"] == "concept")]
+
+    def change(behaviour: str) -> float:
+        rates = t[t["behaviour"] == behaviour].sort_values("dose")["rate"]
+        return float(rates.iloc[-1] - rates.iloc[0])
+
+    assert abs(change("report")) <= 0.05
+    assert change("conduct") >= 0.5
+
+
+@pytest.mark.parametrize("name", ["sycophant", "candid", "grounded", "parrot", "blank"])
 def test_the_shipped_organisms_are_proven(name: str) -> None:
     """Every obligation of the proof holds on a small sample."""
     proof = verify_organism(name, n=128)
