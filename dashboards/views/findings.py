@@ -101,7 +101,8 @@ def show_details(found: list[Section]) -> None:
         if s.features:
             with st.expander(f"What the top SAE features of {markdown(name)} fire on"):
                 for feature in s.features:
-                    st.markdown(f"**Feature {feature.feature}**: AUROC {markdown(feature.auroc)}, "
+                    st.markdown(f"**Feature {feature.feature}**, speaks {feature.speaks} the "
+                                f"concept: AUROC {markdown(feature.auroc)}, "
                                 f"null {feature.null}, active on {feature.density} of examples")
                     for passage in feature.passages:
                         st.html(framed(passage))

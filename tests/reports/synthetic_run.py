@@ -275,6 +275,6 @@ def _features(
         tables["features"].append(label | {
             "sae": "sycophant-mid", "feature": 17 * (k + 1), "auroc": value,
             "low": max(0.0, value - 0.05), "high": min(1.0, value + 0.05), "null": 0.66,
-            "density": 0.3 / (k + 1),
+            "density": 0.3 / (k + 1), "sign": -1 if k % 2 else 1,
             "passages": json.dumps([{"tokens": tokens, "acts": acts}] * 2),
         })

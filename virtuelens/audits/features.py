@@ -56,7 +56,7 @@ def find_features(
     for _, row in top.iterrows():
         feature = int(row["feature"])
         rows.append({
-            "sae": name, "feature": feature, "auroc": float(row["auroc"]),
+            "sae": name, "feature": feature, "sign": int(row["sign"]), "auroc": float(row["auroc"]),
             "low": float(row["low"]), "high": float(row["high"]), "null": float(row["null"]),
             "density": float(row["density"]),
             "passages": json.dumps(

@@ -179,8 +179,8 @@ def _not_specific(e: Evidence) -> str:
     asked = d.null or 0.0
     if d.low <= asked:
         return (
-            f"steering moves its neighbour {worst} too (its own effect is larger by {d.value:.2f}, "
-            f"from {d.low:.2f}; {asked:.2f} asked)"
+            f"steering moves its neighbour {worst} too (effect on its own behaviour minus that on "
+            f"the neighbour {d.value:+.2f}, from {d.low:+.2f}; more than {asked:.2f} asked)"
         )
     return ""
 

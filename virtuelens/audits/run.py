@@ -33,7 +33,8 @@ TABLES: dict[str, tuple[str, ...]] = {
         "coefficient", "score", "rate", "low", "high", "n", "kl_mean", "kl_p95",
     ),
     "features": (
-        "model", "concept", "sae", "feature", "auroc", "low", "high", "null", "density", "passages",
+        "model", "concept", "sae", "feature", "sign", "auroc", "low", "high", "null", "density",
+        "passages",
     ),
 }
 
@@ -59,7 +60,7 @@ class Run:
         path = self.path / f"{name}.parquet"
         if not path.is_file():
             return pd.DataFrame(columns=list(TABLES[name]))
-        return storage.read_table(path)
+        return storage.read_table(path).reindex(columns=list(TABLES[name]))
 
     @property
     def models(self) -> tuple[str, ...]:

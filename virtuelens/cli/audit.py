@@ -48,7 +48,7 @@ def command(
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24),
         TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(),
-        console=err, transient=not err.is_terminal,
+        console=err, disable=not err.is_terminal,
     ) as bar:
         task = bar.add_task("loading", total=None)
         last: list[str] = []

@@ -8,6 +8,9 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from virtuelens import storage
+from virtuelens.models.load import quiet
+
 CHAT_TEMPLATE = (
     "{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} {% if m['role'] == 'assistant' %}"
     "{{ eos_token }} {% endif %}{% endfor %}"
@@ -46,5 +49,7 @@ def fresh_llama(
 def save_model(hf: Any, tokenizer: Any, folder: Path, about: Mapping[str, Any]) -> None:
     """An ordinary Hugging Face directory; `about` goes into config.json under "virtuelens"."""
     hf.config.virtuelens = dict(about)
-    hf.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with quiet():
+        hf.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    storage.share(folder / "model.safetensors")

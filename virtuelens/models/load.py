@@ -56,7 +56,7 @@ def load_model(
     source = find_source(name)
     where = _device(device)
     precision = _dtype(dtype, where)
-    with _quiet():
+    with quiet():
         try:
             config = _config(name, source, trust_remote_code)
             tokenizer = _tokenizer(name, source, trust_remote_code)
@@ -108,7 +108,7 @@ def randomised(model: HookedModel, seed: int) -> HookedModel:
     every device.
     """
     config = copy.deepcopy(model.hf.config)
-    with torch.random.fork_rng(devices=[]), _quiet():
+    with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
         hf = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     hf = hf.to(model.hf.device, model.hf.dtype).eval().requires_grad_(False)
@@ -207,7 +207,7 @@ def _short(text: str) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars, advice, retries and load reports of transformers in the body."""
     log, hub = transformers.utils.logging, logging.getLogger("huggingface_hub")
     level, hub_level, bars = log.get_verbosity(), hub.level, log.is_progress_bar_enabled()

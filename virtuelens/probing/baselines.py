@@ -31,6 +31,8 @@ def bag_of_words(
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
+    if not any(t.split() for t in fit):
+        return np.zeros(len(others))  # no word anywhere: nothing to tell by
     words = CountVectorizer(ngram_range=(1, 2), token_pattern=r"[^\s]+")
     model = make_pipeline(words, LogisticRegression(C=1.0, max_iter=2000))
     model.fit(list(fit), labels)

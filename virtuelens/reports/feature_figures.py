@@ -23,7 +23,8 @@ def top_features(run: Run, model: str, concept: str) -> go.Figure | None:
         error_x=whiskers(features, value="auroc") | {"color": GREY}, opacity=0.75,
         marker={"color": [BLUE if b else GREY for b in beats]}, showlegend=False,
         customdata=[
-            f"feature {int(f['feature'])} of {escaped(f['sae'])}<br>AUROC "
+            f"feature {int(f['feature'])} of {escaped(f['sae'])}, speaks "
+            f"{'against' if f['sign'] == -1 else 'for'} the concept<br>AUROC "
             f"{interval({'value': f['auroc'], 'low': f['low'], 'high': f['high']})}"
             f"<br>null {number(f['null'])}, active on {percent(f['density'])} of examples"
             for _, f in features.iterrows()

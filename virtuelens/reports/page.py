@@ -57,10 +57,11 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Feature:
-    """One SAE feature; `passages` is safe HTML."""
+    """One SAE feature; `passages` is safe HTML, `speaks` is for or against the concept."""
 
     sae: str
     feature: int
+    speaks: str
     auroc: str
     null: str
     density: str
@@ -196,6 +197,7 @@ def _features(run: Run, model: str, concept: str) -> tuple[Feature, ...]:
         Feature(
             sae=str(row["sae"]),
             feature=int(row["feature"]),
+            speaks="against" if row["sign"] == -1 else "for",
             auroc=interval({"value": row["auroc"], "low": row["low"], "high": row["high"]}),
             null=number(row["null"]),
             density=percent(row["density"]),

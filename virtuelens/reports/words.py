@@ -35,6 +35,7 @@ _METHODS = {
 _POSITIONS = {
     "last": "last token",
     "last_prompt": "last token of the prompt",
+    "prompt_mean": "mean over the prompt",
     "response_mean": "mean over the response",
     "tokens": "every token",
 }

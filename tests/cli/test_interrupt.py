@@ -1,0 +1,33 @@
+"""Ctrl-C in the middle of an audit, as a user presses it."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from virtuelens.audits.run import open_run
+
+
+def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path) -> None:
+    """Exit code 130, no traceback, the finished concept kept, and the command to resume."""
+    out = tmp_path / "run"
+    code = "from virtuelens.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "audit", "organism:blank", "--quick", "--out", str(out)],
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if "[2/2]" in line:
+                process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stdout is not None
+        assert process.stdout.read() == ""
+    words = "".join(said)
+    assert "Traceback" not in words
+    assert f"--out {out}" in said[-1]
+    run = open_run(out)
+    assert not run.complete
+    assert len(run.findings) == 1
