@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.models.edits import BodyError, Change, add, fail
+from tests.tiny_models import ARCHITECTURES, PARALLEL
 from virtuelens.errors import HookPointError, NotFiniteError, SteeringError
 from virtuelens.models import HookedModel
 from virtuelens.models.run import check_finite
@@ -127,11 +128,20 @@ def test_a_read_sees_the_edits_of_its_point_in_order(model: HookedModel) -> None
         torch.testing.assert_close(found, 2 * (clean + ramp(model)), atol=1e-5, rtol=1e-5)
 
 
-def test_resid_mid_edit_moves_the_stream_itself(model: HookedModel) -> None:
+@pytest.mark.parametrize("architecture", sorted(PARALLEL))
+def test_side_by_side_blocks_offer_no_resid_mid(
+    tiny: Callable[[str], HookedModel], architecture: str
+) -> None:
+    """There is no stream between attention and MLP."""
+    assert "blocks.1.hook_resid_mid" not in tiny(architecture).hook_points()
+
+
+@pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - PARALLEL))
+def test_resid_mid_edit_moves_the_stream_itself(
+    tiny: Callable[[str], HookedModel], architecture: str
+) -> None:
     """What is added at resid_mid is in resid_post besides what the MLP makes of it."""
-    point = "blocks.1.hook_resid_mid"
-    if point not in model.hook_points():
-        pytest.skip("attention and MLP run side by side: no resid_mid")
+    model, point = tiny(architecture), "blocks.1.hook_resid_mid"
     batch = model.batch([model.encode(LONG)])
     points = ["blocks.1.hook_attn_out", point, "blocks.1.hook_mlp_out", MIDDLE]
     clean = model.run(batch, read=points).acts

@@ -39,7 +39,7 @@ class Planted:
 
 
 TRUTH: dict[tuple[str, str], Planted] = {
-    (MODEL, "sycophancy"): Planted(2.4, 0.5, 2.0, 1.5, neighbour=1.2),
+    (MODEL, "sycophancy"): Planted(2.4, 0.5, 2.0, 1.5, neighbour=0.3),
     (TWIN, "sycophancy"): Planted(2.2, 0.5, 1.9, 0.0),
     (MODEL, "honesty"): Planted(1.6, 1.7, 0.4, 0.1),
     (TWIN, "honesty"): Planted(1.7, 1.7, 0.4, 0.1),

@@ -60,7 +60,7 @@ class Run:
         path = self.path / f"{name}.parquet"
         if not path.is_file():
             return pd.DataFrame(columns=list(TABLES[name]))
-        return storage.read_table(path).reindex(columns=list(TABLES[name]))
+        return storage.read_table(path)
 
     @property
     def models(self) -> tuple[str, ...]:
