@@ -18,12 +18,12 @@ $(BIN)/python:
 # A stamp a set of packages: a second run finds it fresh and installs nothing.
 $(VENV)/.demo-installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing virtuelens and what it needs (a few minutes the first time) …"
-	$(PIP) install --quiet --editable . --constraint constraints.txt
+	$(PIP) install --editable . --constraint constraints.txt
 	@touch $@
 
 $(VENV)/.test-installed: $(VENV)/.demo-installed pyproject.toml constraints.txt
 	@echo "Installing the test tools …"
-	$(PIP) install --quiet --editable '.[dev]' --constraint constraints.txt
+	$(PIP) install --editable '.[dev]' --constraint constraints.txt
 	@touch $@
 
 demo: $(VENV)/.demo-installed  ## audit the bundled organism beside its twin

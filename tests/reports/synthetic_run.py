@@ -5,8 +5,7 @@ valence is absent. Values, intervals and verdicts come from virtuelens' own stat
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ import pandas as pd
 
 from virtuelens import stats, storage
 from virtuelens.audits.config import AuditConfig
-from virtuelens.audits.ladder import Causal, Evidence, Thresholds, climb
+from virtuelens.audits.ladder import Causal, Evidence
+from virtuelens.audits.parts import findings
 from virtuelens.audits.run import SCHEMA, TABLES
 from virtuelens.values.estimates import Estimate
 from virtuelens.values.models import ModelInfo
@@ -89,7 +89,7 @@ def write_run(
     storage.write_json(path / "run.json", about)
     storage.write_json(path / "report.json", {
         "schema": SCHEMA, "run": str(path), "model": about["model"], "twin": about["twin"],
-        "findings": [_finding(part, config.thresholds) for part in parts],
+        "findings": findings(parts, config.thresholds),
     })
     return path
 
@@ -166,7 +166,7 @@ def _measure(
         "point": f"blocks.{chosen[0]}.hook_resid_post", "position": chosen[1],
         "method": chosen[2], "steered_at": "blocks.2.hook_resid_post (last), tokens: all",
         "not_tested": ["non-linear probes", "hook points other than the residual stream"],
-        "generations": [], "seconds": {}, "evidence": evidence,
+        "generations": [], "seconds": {}, "evidence": asdict(evidence),
     }
 
 
@@ -181,29 +181,6 @@ def _evidence(
         "metric": metric, "value": e.value, "low": e.low, "high": e.high, "n": e.n,
         "null": e.null, "p": p, "selected": selected,
     })
-
-
-def _finding(part: Mapping[str, Any], thresholds: Thresholds) -> dict[str, Any]:
-    evidence: Evidence = part["evidence"]
-    reached, c = climb(evidence, thresholds), evidence.causal
-    return {k: part[k] for k in ("model", "concept", "dialect", "layer", "position", "method",
-                                 "not_tested")} | {
-        "rung": reached.rung, "rung_name": reached.rung_name, "q": evidence.q,
-        "auroc": evidence.auroc.to_json(), "surface_auroc": part["surface"],
-        "steering": None if c is None else {
-            "slope": c.slope.value, "low": c.slope.low, "high": c.slope.high, "n": c.slope.n,
-            "random_p99": c.random_p99, "n_random": c.n_random, "kl_at_dose": c.kl_at_dose,
-            "dose": c.dose, "rate_change": c.rate_change, "monotonicity": c.monotonicity,
-            "at": part["steered_at"],
-        },
-        "beyond_surface": _each(evidence.beyond or {}),
-        "transfer": evidence.transfer.to_json() if evidence.transfer else None,
-        "specificity": _each(evidence.specific), "stopped_because": reached.stopped_because,
-    }
-
-
-def _each(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, Any]]:
-    return {k: e.to_json() for k, e in estimates.items()}
 
 
 def _steering(

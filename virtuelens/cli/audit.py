@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from virtuelens.cli.console import err, note, out, print_json
+from virtuelens.cli.console import err, note, out, print_json, program
 
 if TYPE_CHECKING:
     from virtuelens.audits.audit import Step
@@ -78,7 +78,7 @@ def command(
         print_table(run)
     note(f"Done in {time.perf_counter() - start:.0f} s.")
     note(f"Report:    {page}  (open it in a browser; it needs no network)")
-    note(f"Dashboard: virtuelens dashboard {run.path.parent}")
+    note(f"Dashboard: {program()} dashboard {run.path.parent}")
 
 
 def default_folder(model: str) -> Path:

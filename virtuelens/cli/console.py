@@ -1,6 +1,8 @@
 """Where the command line writes: results on standard output, everything else on standard error."""
 
 import json
+import shutil
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +20,11 @@ def fail(message: str) -> None:
 def note(message: str) -> None:
     """A plain line on standard error, so that it never mixes with results."""
     err.print(escape(message), soft_wrap=True)
+
+
+def program() -> str:
+    """What a user types to call us: the bare name, or the path where that is not on the PATH."""
+    return "virtuelens" if shutil.which("virtuelens") else sys.argv[0]
 
 
 def print_json(value: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from virtuelens.cli.console import err, note, out, print_json
+from virtuelens.cli.console import err, note, out, print_json, program
 
 app = typer.Typer(help="Organisms: small models whose inner truth is known.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
@@ -72,4 +72,4 @@ def train(
             bar.update(task, description=f"{name}: {stage}", completed=done, total=total)
 
         train_organism(name, to, seed=seed, progress=show)
-    note(f"Trained {name} into {to}. Prove it: virtuelens organism verify {to}")
+    note(f"Trained {name} into {to}. Prove it: {program()} organism verify {to}")
