@@ -1,6 +1,7 @@
 """The README's first screen runs as it is printed."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,12 @@ def test_the_lines_of_python_run_and_the_steer_brings_the_truth_back(
     assert "audit" in lines[-1]
     exec("\n".join(lines[:-1]), {})  # our own text, from the repository
     assert capsys.readouterr().out.split() == [WORLD.colour["lamp"]]
+
+
+def test_the_page_of_files_is_current() -> None:
+    """Made again it is what stands there: run tools/files_page.py after adding a file."""
+    tool = runpy.run_path(str(README.parent / "tools" / "files_page.py"))
+    assert tool["page"]() == (README.parent / "docs/files.md").read_text(encoding="utf-8")
 
 
 def test_every_folder_it_names_is_there() -> None:

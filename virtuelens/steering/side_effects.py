@@ -23,12 +23,12 @@ KL_BUDGET = 1.0
 class Neutral:
     """Neutral texts with what the unedited model predicts on them, computed once.
 
-    logprobs: one `[n_real d_vocab]` tensor per batch.
+    logprobs: one `[n_real d_vocab]` tensor per batch; n_real is each batch's own.
     left_out: texts that do not fit the model's context.
     """
 
     batches: tuple["Batch", ...]
-    logprobs: tuple[Float[Tensor, "n d_vocab"], ...]
+    logprobs: tuple[Float[Tensor, "_ d_vocab"], ...]
     left_out: int = 0
 
 
