@@ -9,14 +9,16 @@ import torch
 from virtuelens.activations.activations import Activations
 from virtuelens.activations.harvest import harvest
 from virtuelens.activations.positions import POSITIONS
+from virtuelens.concepts.pack import load_concept
 from virtuelens.errors import (
     HookPointError,
     NotFiniteError,
+    PackError,
     PositionError,
     TextError,
     TextTooLongError,
 )
-from virtuelens.models import HookedModel, hook
+from virtuelens.models import HookedModel, hook, load_model
 from virtuelens.values.texts import Example, Message, Text
 
 POINTS = ("hook_embed", "blocks.0.hook_resid_post", "blocks.2.hook_mlp_out")
@@ -112,6 +114,13 @@ def test_train_and_test_share_no_group(llama: HookedModel, examples: list[Exampl
     assert ids(acts.shifted) == {e.id for e in examples if e.split == "shifted"}
     assert ids(acts.transfer) == {e.id for e in examples if e.split == "transfer"}
     assert len(acts.train.point(POINTS[1])) == len(acts.train.index)
+
+
+def test_a_pack_in_another_language_than_the_models_own_is_refused() -> None:
+    """An organism would see unknown words only; the message says how to load the right data."""
+    organism = load_model("organism:blank")
+    with pytest.raises(PackError, match="dialect='facts'"):
+        harvest(organism, load_concept("sycophancy"), points="resid_post")
 
 
 def test_bare_texts_need_no_labels(llama: HookedModel) -> None:

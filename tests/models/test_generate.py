@@ -160,6 +160,15 @@ def test_more_than_the_context_is_refused(llama: HookedModel) -> None:
     assert len(found[0].prompt_ids) + len(found[0].ids) <= 96
 
 
+def test_one_prompt_may_stand_alone_and_a_string_is_raw_text(llama: HookedModel) -> None:
+    """The same as a list of one; no template is put around a string."""
+    (alone,) = llama.generate(PROMPTS[0], max_new_tokens=3)
+    assert alone.ids == llama.generate(PROMPTS[:1], max_new_tokens=3)[0].ids
+    (raw,) = llama.generate("a small bird", max_new_tokens=3)
+    assert raw.prompt_ids == llama.encode(Text(raw="a small bird")).ids
+    assert raw.ids == llama.generate(["a small bird", "the tree"], max_new_tokens=3)[0].ids
+
+
 def test_many_prompts_come_back_in_order(llama: HookedModel) -> None:
     """More prompts than one batch holds: each gets its own continuation."""
     chat = [Text(messages=(Message("user", f"say {i}"),)) for i in range(70)]

@@ -54,6 +54,12 @@ def test_the_report_is_one_file_that_needs_no_network(run_path: Path) -> None:
     assert len([t for t in ours.tags if t == "h1"]) == 1
 
 
+def test_a_report_goes_where_it_is_asked_for(run_path: Path, tmp_path: Path) -> None:
+    """From an opened run as from its folder."""
+    page = write_report(open_run(run_path), tmp_path / "elsewhere" / "page.html")
+    assert page.read_text("utf-8") == write_report(run_path).read_text("utf-8")
+
+
 def test_the_first_screen_has_every_verdict_with_its_null(run_path: Path) -> None:
     """The verdict table precedes all figures and names rung, AUROC, slope and both nulls."""
     page = render(open_run(run_path))

@@ -15,7 +15,13 @@ import pandas as pd
 from virtuelens.activations.activations import INDEX_COLUMNS
 from virtuelens.activations.positions import POSITIONS, Position
 from virtuelens.concepts.pack import Concept
-from virtuelens.errors import HookPointError, PositionError, TextError, TextTooLongError
+from virtuelens.errors import (
+    HookPointError,
+    PackError,
+    PositionError,
+    TextError,
+    TextTooLongError,
+)
 from virtuelens.storage import sha256_text
 from virtuelens.values.texts import Example, Text
 
@@ -76,7 +82,9 @@ def make_request(
     """The request in full.
 
     Raises: TextTooLongError, TextError, PositionError: naming the example. HookPointError.
+    PackError: the model has a language of its own and the pack is given in another.
     """
+    _check_dialect(model, what)
     wanted = _points(model, [points] if isinstance(points, str) else points)
     rows = _positions([positions] if isinstance(positions, str) else positions)
     examples, texts = _examples(what)
@@ -88,6 +96,16 @@ def make_request(
         for row in rows
     }
     return Request(examples, encoded, wanted, picks, texts)
+
+
+def _check_dialect(model: "HookedModel", what: object) -> None:
+    """An organism would read another language's words as unknown ones, without a word of it."""
+    own = model.info.dialect
+    if isinstance(what, Concept) and own not in {"english", what.dialect}:
+        raise PackError(
+            f"{model.info.name} speaks {own!r} and the pack {what.name} is given in "
+            f"{what.dialect!r}: load it with load_concept({what.name!r}, dialect={own!r})."
+        )
 
 
 def _points(model: "HookedModel", asked: Sequence[str]) -> tuple[str, ...]:

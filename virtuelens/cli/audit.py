@@ -46,7 +46,7 @@ def command(
     names = [c.strip() for c in concepts.split(",") if c.strip()] if concepts else None
     path = to or default_folder(model)
     with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24),
+        SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
         TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(),
         console=err, disable=not err.is_terminal,
     ) as bar:

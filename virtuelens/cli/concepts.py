@@ -27,7 +27,7 @@ def list_(json: Json = False) -> None:
         return
     table = Table("name", "version", "title", "dialects")
     for p in packs:
-        table.add_row(Text(p.name), p.version, Text(p.title), ", ".join(p.dialects))
+        table.add_row(Text(p.name), Text(p.version), Text(p.title), Text(", ".join(p.dialects)))
     out.print(table)
 
 

@@ -64,7 +64,7 @@ def train(
 
     from virtuelens.organisms import train_organism
 
-    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
+    with Progress(TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(),
                   console=err) as bar:
         task = bar.add_task(f"training {name}", total=None)
 

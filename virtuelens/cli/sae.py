@@ -52,7 +52,7 @@ def train(
 
     from virtuelens.sparse_coding import load_recipe, make_sae
 
-    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
+    with Progress(TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(),
                   console=err) as bar:
         task = bar.add_task("loading", total=None)
 

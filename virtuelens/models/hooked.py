@@ -70,9 +70,9 @@ class HookedModel:
 
     def generate(
         self,
-        prompts: Sequence[Text],
+        prompts: Text | str | Sequence[Text | str],
         *,
-        max_new_tokens: int,
+        max_new_tokens: int = 40,
         edits: Sequence[Edit] = (),
         read: Sequence[str] = (),
         temperature: float = 0.0,
@@ -81,15 +81,17 @@ class HookedModel:
     ) -> list[Generation]:
         """What the model says after each prompt; greedy at temperature 0, else sampled.
 
+        prompts: one or several; a string is raw text, no chat template is put around it.
         Edits act on the prompt and on every new token. A row's sample depends on `seed` and on
         its place in `prompts`, not on the rows beside it.
 
         Raises: TextTooLongError: prompt and `max_new_tokens` together exceed the context.
         """
+        given = [prompts] if isinstance(prompts, Text | str) else prompts
         how = generate.Sampling(max_new_tokens, temperature, seed, tuple(stop))
         return generate.generate(
             self.hf, self.tokenizer, self.places,
-            [self.encode(p) for p in prompts],
+            [self.encode(Text(raw=p) if isinstance(p, str) else p) for p in given],
             how=how, edits=(*self._standing, *edits), read=read, n_ctx=self.info.n_ctx,
         )  # fmt: skip
 

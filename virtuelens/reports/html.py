@@ -60,13 +60,14 @@ class ConceptPart:
     groups: tuple[FigureGroup, ...]
 
 
-def write_report(run_path: Path) -> Path:
-    """Write `report.html` into a run directory and return its path.
+def write_report(run: Run | Path | str, to: Path | str | None = None) -> Path:
+    """Write the report of a run, `report.html` in its directory or `to`; the path written.
 
     Raises: StoreError: not a run directory, or damaged. DiskError: it could not be written.
     """
-    path = Path(run_path) / "report.html"
-    storage.write_text(path, render(open_run(Path(run_path))))
+    opened = run if isinstance(run, Run) else open_run(Path(run))
+    path = opened.path / "report.html" if to is None else Path(to)
+    storage.write_text(path, render(opened))
     return path
 
 
