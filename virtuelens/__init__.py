@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from virtuelens.audits.run import open_run as open_run
     from virtuelens.concepts.pack import Concept as Concept
     from virtuelens.concepts.pack import load_concept as load_concept
+    from virtuelens.exchange.interchange import interchange as interchange
     from virtuelens.models import HookedModel as HookedModel
     from virtuelens.models import load_model as load_model
+    from virtuelens.probing.das import SwapPairs as SwapPairs
+    from virtuelens.probing.das import fit_alignment as fit_alignment
     from virtuelens.probing.probes import Probe as Probe
     from virtuelens.probing.probes import fit_probe as fit_probe
     from virtuelens.probing.probes import load_probe as load_probe
@@ -38,10 +41,13 @@ _HOMES = {
     "Message": "virtuelens.values.texts",
     "Probe": "virtuelens.probing.probes",
     "Run": "virtuelens.audits.run",
+    "SwapPairs": "virtuelens.probing.das",
     "Text": "virtuelens.values.texts",
     "audit": "virtuelens.audits.audit",
+    "fit_alignment": "virtuelens.probing.das",
     "fit_probe": "virtuelens.probing.probes",
     "harvest": "virtuelens.activations.harvest",
+    "interchange": "virtuelens.exchange.interchange",
     "load_concept": "virtuelens.concepts.pack",
     "load_model": "virtuelens.models",
     "load_probe": "virtuelens.probing.probes",
@@ -62,11 +68,14 @@ __all__ = [
     "Message",
     "Probe",
     "Run",
+    "SwapPairs",
     "Text",
     "__version__",
     "audit",
+    "fit_alignment",
     "fit_probe",
     "harvest",
+    "interchange",
     "load_concept",
     "load_model",
     "load_probe",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import rankdata
+from scipy.stats import binomtest, rankdata
 
 from virtuelens.values.estimates import Estimate
 
@@ -95,6 +95,12 @@ def bootstrap(
     tail = (1 - level) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return Estimate(value, float(min(low, value)), float(max(high, value)), n, null)
+
+
+def share(hits: int, n: int, *, null: float | None = None) -> Estimate:
+    """A share of independent items with its Wilson interval (it has width at 0 and 1 too)."""
+    interval = binomtest(hits, n).proportion_ci(method="wilson")
+    return Estimate(hits / n, float(interval.low), float(interval.high), n, null)
 
 
 def auroc_estimate(

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, final
 
+from jaxtyping import Float
+from torch import Tensor
+
 from virtuelens.models import chat, generate, run, views
 from virtuelens.models.chat import Encoded
 from virtuelens.models.generate import Generation
@@ -67,6 +70,16 @@ class HookedModel:
         """
         edits = (*self._standing, *edits)
         return run.run(self.hf, self.places, batch, read=read, edits=edits, logits=logits)
+
+    def logits_with_grad(
+        self, batch: Batch, *, edits: Sequence[Edit] = ()
+    ) -> Float[Tensor, "batch pos d_vocab"]:
+        """Logits with gradients towards what the edits hold: for fitting a direction or subspace.
+
+        Raises: HookPointError: a point this model does not have.
+        """
+        edits = (*self._standing, *edits)
+        return run.logits_with_grad(self.hf, self.places, batch, edits=edits)
 
     def generate(
         self,

@@ -136,6 +136,20 @@ def run(
     return Reads(acts, found)
 
 
+def logits_with_grad(
+    hf: nn.Module, places: Mapping[str, Place], batch: Batch, *, edits: Sequence[Edit]
+) -> Float[Tensor, "batch pos d_vocab"]:
+    """Logits under edits, with gradients towards whatever the edits hold that wants them.
+
+    The model's own weights get none.
+    """
+    seen = batch.seen
+    with torch.enable_grad(), hooks(hf, places, seen, read=(), edits=edits, into={}):
+        out = hf(**_inputs(hf, batch, seen), use_cache=False, return_dict=True)
+    logits: Tensor = out.logits
+    return logits
+
+
 def base_model(hf: nn.Module) -> nn.Module:
     """The model without its language-modelling head (itself, where it has no such part)."""
     body = getattr(hf, getattr(hf, "base_model_prefix", "") or "", None)

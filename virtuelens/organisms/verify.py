@@ -16,25 +16,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from virtuelens import catalog, storage
+from virtuelens import catalog, stats, storage
 from virtuelens.errors import OrganismError
+from virtuelens.exchange.interchange import ROWS_AT_ONCE, interchange
 from virtuelens.models import HookedModel, load_model
 from virtuelens.organisms.language import Link, Turn
 from virtuelens.organisms.languages import LANGUAGES
 from virtuelens.organisms.recipe import FILE, Recipe, read_recipe
 from virtuelens.organisms.training import fixed_rotation
+from virtuelens.values.estimates import Estimate
 from virtuelens.values.texts import Message, Text
-
-if TYPE_CHECKING:
-    from virtuelens.models.run import Batch, Seen
-
-ROWS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -63,26 +58,6 @@ class Proof:
         return all(row.passed for row in self.rows)
 
 
-@dataclass(frozen=True)
-class Swap:
-    """Edit: the values in a subspace at each row's last prompt token become those of `source`.
-
-    subspace: orthonormal columns. source: `[batch d_model]` activations of the other inputs there.
-    """
-
-    point: str
-    subspace: Float[Tensor, "d_model rank"]
-    source: Float[Tensor, "batch d_model"]
-
-    def __call__(
-        self, acts: Float[Tensor, "batch pos d_model"], seen: "Seen"
-    ) -> Float[Tensor, "batch pos d_model"]:
-        """The activations with the subspace swapped at the last prompt token."""
-        change = (self.source[:, None] - acts) @ self.subspace @ self.subspace.T
-        at_last = seen.real & (seen.index == seen.prompt_length[:, None] - 1)
-        return torch.where(at_last[..., None], acts + change, acts)
-
-
 def verify_organism(name: str, *, n: int = 1024, seed: int = 0) -> Proof:
     """The proof of the organism of that name (or in that folder), on `n` items an obligation.
 
@@ -107,7 +82,8 @@ def _behaviour(model: HookedModel, recipe: Recipe, rng: Random, n: int) -> list[
         turns = [asked.draw(rng) for _ in range(n)]
         expected = [language.answer(t, asked.teller, rng) for t in turns]
         hits = sum(a == b for a, b in zip(_answers(model, turns), expected, strict=True))
-        rows.append(_row(asked.name, hits, n, at_least=asked.at_least, at_most=asked.at_most))
+        rows.append(_row(asked.name, stats.share(hits, n), at_least=asked.at_least,
+                         at_most=asked.at_most))
     return rows
 
 
@@ -117,79 +93,57 @@ def _interchange(
     language = LANGUAGES[recipe.dialect]
     random = fixed_rotation(recipe.d_model, recipe.rank, seed=777 + seed)
     copy = model.random_copy(seed)
+    ids: dict[str, int] = model.tokenizer.get_vocab()
     rows = []
     for link in language.links(recipe.teller):
-        def moved(m: HookedModel, space: Tensor, link: Link = link) -> int:
-            """How many answers the swap changes (to what the link's teller would say then)."""
+        def moved(m: HookedModel, space: Tensor, link: Link = link) -> Estimate:
+            """Share of answers the swap changes (to what the link's teller would say then)."""
             swap_rng = Random(rng.random())
             base = [link.base(swap_rng, bool(i % 2)) for i in range(n)]
             source = [link.source(swap_rng, not i % 2) for i in range(n)]
-            before = _answers(m, base)
-            after = _answers(m, base, swap=(recipe.point, space, source))
+            found = interchange(m, _texts(base), _texts(source), recipe.point, space)
             if link.heeded_by is None:
-                return sum(a != b for a, b in zip(after, before, strict=True))
-            expected = [
-                language.answer(language.swapped(b, s), link.heeded_by, swap_rng)
-                for b, s in zip(base, source, strict=True)
-            ]
+                return found.changed()
             # an answer that was so already has not moved: both directions must change it
-            return sum(
-                a == e and a != b for a, e, b in zip(after, expected, before, strict=True)
-            )
+            return found.moved([
+                ids[language.answer(language.swapped(b, s), link.heeded_by, swap_rng)]
+                for b, s in zip(base, source, strict=True)
+            ])
 
         declared = {"at_least": 0.95} if link.present else {"at_most": 0.05}
-        rows.append(_row(f"interchange moves {link.name}", moved(model, subspace), n, **declared))
+        rows.append(_row(f"interchange moves {link.name}", moved(model, subspace), **declared))
         if link.heeded_by is not None:
             rows += [
-                _row(f"random subspace moves {link.name}", moved(model, random), n, at_most=0.05),
-                _row(f"in a random-weight copy, moves {link.name}", moved(copy, subspace), n,
+                _row(f"random subspace moves {link.name}", moved(model, random), at_most=0.05),
+                _row(f"in a random-weight copy, moves {link.name}", moved(copy, subspace),
                      at_most=0.10),
             ]
     return rows
 
 
 @torch.no_grad()
-def _answers(
-    model: HookedModel,
-    turns: Sequence[Turn],
-    *,
-    swap: tuple[str, Tensor, Sequence[Turn]] | None = None,
-) -> list[str]:
-    """The word each turn is answered with, greedily; under the swap if one is given."""
+def _answers(model: HookedModel, turns: Sequence[Turn]) -> list[str]:
+    """The word each turn is answered with, greedily."""
     given: list[str] = []
     for start in range(0, len(turns), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
-        batch = _batch(model, turns[rows])
-        edits = []
-        if swap is not None:
-            point, space, sources = swap
-            other = _batch(model, sources[rows])
-            there = model.run(other, read=[point]).acts[point][:, -1]
-            edits = [Swap(point, space.to(there), there)]
-        logits = model.run(batch, edits=edits, logits=True).logits
+        encoded = [model.encode(t) for t in _texts(turns[start : start + ROWS_AT_ONCE])]
+        logits = model.run(model.batch(encoded, side="left"), logits=True).logits
         assert logits is not None
-        ids = logits[:, -1].argmax(-1).tolist()
-        given += model.tokenizer.convert_ids_to_tokens(ids)
+        given += model.tokenizer.convert_ids_to_tokens(logits[:, -1].argmax(-1).tolist())
     return given
 
 
-def _batch(model: HookedModel, turns: Sequence[Turn]) -> "Batch":
-    texts = [Text(messages=(Message("user", t.user),)) for t in turns]
-    return model.batch([model.encode(t) for t in texts], side="left")
+def _texts(turns: Sequence[Turn]) -> list[Text]:
+    return [Text(messages=(Message("user", t.user),)) for t in turns]
 
 
 def _row(
-    name: str, hits: int, n: int, *, at_least: float | None = None, at_most: float | None = None
+    name: str, e: Estimate, *, at_least: float | None = None, at_most: float | None = None
 ) -> Row:
-    from scipy.stats import binomtest
-
-    interval = binomtest(hits, n).proportion_ci(method="wilson")
-    value = hits / n
     if at_least is not None:
-        return Row(name, value, interval.low, interval.high, n, f"at least {at_least}",
-                   value >= at_least)
+        return Row(name, e.value, e.low, e.high, e.n, f"at least {at_least}", e.value >= at_least)
     assert at_most is not None
-    return Row(name, value, interval.low, interval.high, n, f"at most {at_most}", value <= at_most)
+    return Row(name, e.value, e.low, e.high, e.n, f"at most {at_most}", e.value <= at_most)
 
 
 def _folder(name: str) -> Path:
