@@ -8,7 +8,8 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,36 @@ def share(path: Path) -> None:
     mask = os.umask(0)
     os.umask(mask)
     path.chmod(0o666 & ~mask)
+
+
+@contextlib.contextmanager
+def whole_directory(out: Path) -> Iterator[Path]:
+    """A temporary directory that becomes `out` when the body ends well, and is gone otherwise.
+
+    What was in `out` is replaced then; whether it may be is for the caller to ask first.
+
+    Raises: DiskError: it could not be written.
+    """
+    out = Path(out)
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    try:
+        part.mkdir(parents=True)
+        yield part
+        for file in part.iterdir():
+            share(file)
+        if out.exists():
+            out.rename(old)
+        part.rename(out)
+    except Exception as error:
+        reason = _disk_reason(error)
+        if reason:
+            raise DiskError(f"Could not write {out}: {reason}.") from error
+        raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        if old.exists() and out.exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _disk_reason(error: BaseException) -> str | None:

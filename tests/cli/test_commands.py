@@ -31,6 +31,8 @@ def test_help_needs_no_torch() -> None:
     (["audit", "organism:sycophant", "--concepts", "courage"], "courage"),
     (["concepts", "show", "courage"], "courage"),
     (["organism", "verify", "nobody"], "nobody"),
+    (["organism", "show", "nobody"], "nobody"),
+    (["organism", "train", "--out", "x"], "--all"),
     (["report", "no-such-run"], "no-such-run"),
     (["dashboard", "no-such-folder"], "no-such-folder"),
     (["steer", "organism:sycophant", "hello"], "--add"),

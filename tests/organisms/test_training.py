@@ -6,9 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from virtuelens.errors import OrganismError
+from virtuelens.errors import DiskError, OrganismError
 from virtuelens.models import load_model
 from virtuelens.organisms import train_organism, verify_organism
+from virtuelens.organisms.nursery import train_nursery
 from virtuelens.organisms.recipe import FILE
 from virtuelens.organisms.training import fixed_rotation
 
@@ -70,6 +71,48 @@ def test_twins_share_the_base_and_part_afterwards(recipes: Path) -> None:
     assert not same(*own)
 
 
+def test_a_kept_base_changes_nothing(recipes: Path) -> None:
+    """Trained from a kept base or from the start: the same weights; twins take the same base."""
+    alone = train_organism("small-twin", recipes / "alone", seed=4)
+    found = train_nursery(["small", "small-twin"], recipes / "nursery", seeds=5)
+    assert len(found) == 10
+    assert same(alone, recipes / "nursery" / "small-twin-4")
+    assert len(list((recipes / "nursery" / "bases").iterdir())) == 5
+
+
+def test_a_nursery_goes_on_where_it_was_stopped(recipes: Path) -> None:
+    """Finished organisms are kept and passed; the one that was in the making left nothing."""
+    out = recipes / "nursery"
+
+    def stop(name: str, done: int, total: int, stage: str, step: int, steps: int) -> None:
+        if (name, stage, step) == ("small-1", "own", 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_nursery(["small"], out, seeds=3, progress=stop)
+    assert sorted(p.name for p in out.iterdir()) == ["bases", "small-0"]
+    written = (out / "small-0" / "model.safetensors").stat().st_mtime_ns
+    told: list[tuple[str, str]] = []
+    train_nursery(["small"], out, seeds=3,
+                  progress=lambda name, done, total, stage, step, steps: told.append((name, stage)))
+    assert {name for name, _ in told} == {"small-1", "small-2"}
+    assert ("small-1", "base") not in told
+    assert (out / "small-0" / "model.safetensors").stat().st_mtime_ns == written
+    assert same(out / "small-1", train_organism("small", recipes / "whole", seed=1))
+
+
+def test_a_full_disk_leaves_no_organism(recipes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence, and the folder is not there."""
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("virtuelens.organisms.training.save_model", full)
+    with pytest.raises(DiskError, match="disk is full"):
+        train_organism("small", recipes / "out")
+    assert not (recipes / "out").exists()
+    assert not list(recipes.glob(".out*"))
+
+
 def test_what_is_written_is_a_model_directory_with_its_proof_at_hand(recipes: Path) -> None:
     """It loads and verifies as any directory; an untrained one does not pass."""
     out = train_organism("small", recipes / "out")
@@ -83,7 +126,7 @@ def test_what_is_written_is_a_model_directory_with_its_proof_at_hand(recipes: Pa
 def test_training_does_not_write_over_a_model(recipes: Path) -> None:
     """A folder with weights is refused before any step is taken."""
     out = train_organism("small", recipes / "out")
-    with pytest.raises(OrganismError, match="already"):
+    with pytest.raises(OrganismError, match="not empty"):
         train_organism("small", out)
 
 

@@ -54,22 +54,67 @@ def verify(name: str, n: int = 1024, seed: int = 0, json: Json = False) -> None:
 
 
 @app.command()
+def show(name: str) -> None:
+    """Print an organism's card: its process, its latent variables, and what it does not model."""
+    from virtuelens import catalog
+    from virtuelens.errors import OrganismError
+
+    folder = catalog.find("organisms", name.removeprefix("organism:"), "card.md")
+    if folder is None:
+        known = ", ".join(catalog.names("organisms", "card.md")) or "none"
+        raise OrganismError(f"No card of an organism {name!r}: there are {known}.")
+    out.print((folder / "card.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
+
+
+@app.command()
 def train(
-    name: str,
-    to: Annotated[Path, typer.Option("--out", help="Directory for the trained model.")],
+    to: Annotated[Path, typer.Option("--out", help="Directory for the trained model; with --all "
+        "or --seeds, a folder that gets one NAME-SEED each.")],
+    name: Annotated[str, typer.Argument(help="An organism; left out with --all.")] = "",
     seed: int = 0,
+    every: Annotated[bool, typer.Option("--all", help="Every organism that has a recipe.")] = False,
+    seeds: Annotated[int, typer.Option(min=0, help="Train seeds 0 to N-1, one after the other; "
+        "the same command goes on where it was stopped.")] = 0,
 ) -> None:
-    """Train an organism from its recipe (minutes on two cores)."""
+    """Train organisms from their recipes (minutes each on two cores)."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from virtuelens import catalog
+    from virtuelens.errors import OrganismError
     from virtuelens.organisms import train_organism
+    from virtuelens.organisms.nursery import train_nursery
+    from virtuelens.organisms.recipe import FILE
 
+    if bool(name) == every:
+        raise OrganismError("Name one organism, or give --all (and no name).")
+    many = every or seeds > 0
     with Progress(TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(),
-                  console=err) as bar:
-        task = bar.add_task(f"training {name}", total=None)
+                  console=err, disable=not err.is_terminal) as bar:
+        task = bar.add_task("loading", total=None)
+        said: list[str] = []
 
-        def show(stage: str, done: int, total: int) -> None:
+        def one(stage: str, done: int, total: int) -> None:
             bar.update(task, description=f"{name}: {stage}", completed=done, total=total)
 
-        train_organism(name, to, seed=seed, progress=show)
-    note(f"Trained {name} into {to}. Prove it: {program()} organism verify {to}")
+        def several(shown: str, done: int, total: int, stage: str, step: int, steps: int) -> None:
+            bar.update(task, description=f"[{done + 1}/{total}] {shown}: {stage}", completed=step,
+                       total=steps)
+            if not err.is_terminal and shown not in said:
+                said.append(shown)
+                note(f"  [{done + 1}/{total}] {shown}")
+
+        try:
+            if many:
+                names = catalog.names("organisms", FILE) if every else [name]
+                train_nursery(names, to, seeds=max(seeds, 1), progress=several)
+            else:
+                train_organism(name, to, seed=seed, progress=one)
+        except KeyboardInterrupt:
+            bar.stop()
+            note(f"Interrupted. Finished organisms are kept in {to}; the same command goes on."
+                 if many else "Interrupted. Nothing was written.")
+            raise typer.Exit(130) from None
+    if many:
+        note(f"Trained into {to}. Prove each: {program()} organism verify {to}/NAME-SEED")
+    else:
+        note(f"Trained {name} into {to}. Prove it: {program()} organism verify {to}")

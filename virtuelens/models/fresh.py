@@ -8,7 +8,6 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from virtuelens import storage
 from virtuelens.models.load import quiet
 
 CHAT_TEMPLATE = (
@@ -52,4 +51,3 @@ def save_model(hf: Any, tokenizer: Any, folder: Path, about: Mapping[str, Any]) 
     with quiet():
         hf.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    storage.share(folder / "model.safetensors")

@@ -10,7 +10,9 @@
 Budgets are in steps, never seconds. Source: Geiger et al. 2022, arXiv:2112.00826 (IIT).
 """
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -40,23 +42,41 @@ def train_organism(
     out: Path,
     *,
     seed: int = 0,
+    bases: Path | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> Path:
-    """Train the organism of that name into a Hugging Face directory.
+    """Train the organism of that name into a Hugging Face directory, which appears when whole.
 
-    Raises: OrganismError: unknown name, or `out` holds something already.
+    bases: a folder in which common bases are kept, so that twins (and a second attempt) need not
+        train them again; the result is the same to the bit.
+
+    Raises: OrganismError: unknown name, or `out` holds something already. DiskError.
     """
     recipe = load_recipe(name)
-    if out.is_dir() and any(out.glob("*.safetensors")):
-        raise OrganismError(f"{out} holds a model already: choose another folder.")
+    if out.is_dir() and any(out.iterdir()):
+        raise OrganismError(f"{out} is not empty: choose another folder.")
     trainer = Trainer(recipe, seed)
-    trainer.base(progress)
+    kept = None if bases is None else bases / f"{base_key(recipe)}-{seed}.safetensors"
+    if kept is not None and kept.is_file():
+        trainer.load(kept)
+    else:
+        trainer.base(progress)
+        if kept is not None:
+            trainer.keep(kept)
     trainer.own(progress)
-    trainer.save(out)
     source = catalog.find("organisms", name, FILE)
     assert source is not None
-    storage.write_bytes(out / FILE, (source / FILE).read_bytes())
+    with storage.whole_directory(out) as part:
+        trainer.save(part)
+        storage.write_bytes(part / FILE, (source / FILE).read_bytes())
     return out
+
+
+def base_key(recipe: Recipe) -> str:
+    """What the common base depends on, as a short name: twins have the same."""
+    own = {"name", "about", "teller", "own_steps", "pinned", "layer", "rank"}
+    rest = {k: v for k, v in asdict(recipe).items() if k not in own}
+    return storage.sha256_text(json.dumps(rest, sort_keys=True))[:12]
 
 
 class Trainer:
@@ -81,6 +101,19 @@ class Trainer:
         """Stage 2."""
         self._run("own", self.recipe.own_steps, self.recipe.teller, progress,
                   pin=self.recipe.pinned)
+
+    def keep(self, path: Path) -> None:
+        """The weights as they are, for `load`."""
+        # parameters, not the state: tied ones are in it once
+        storage.write_tensors(path, dict(self.hf.named_parameters()), {"base": self.recipe.dialect})
+
+    def load(self, path: Path) -> None:
+        """The weights that `keep` wrote.
+
+        Raises: StoreError: damaged.
+        """
+        tensors, _ = storage.read_tensors(path)
+        self.hf.load_state_dict(tensors, strict=False)
 
     def save(self, out: Path) -> None:
         """The model, its tokenizer, and the planted subspace beside them."""

@@ -9,10 +9,7 @@
 A directory appears under its name only when it is whole.
 """
 
-import contextlib
 import math
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -24,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from virtuelens import storage
-from virtuelens.errors import DiskError, SaeError
+from virtuelens.errors import SaeError
 from virtuelens.sparse_coding.load import CONFIG
 from virtuelens.sparse_coding.recipes import Recipe
 from virtuelens.values.models import ModelInfo
@@ -84,39 +81,10 @@ def train_sae(
     loss = _fit(trainer, batches, recipe, progress)
     trainer.sae.fold_activation_norm_scaling_factor(trainer.activation_scaler.scaling_factor)
     trainer.set_final_sae_metadata()
-    with whole_directory(out) as part:
+    check_replaceable(out)
+    with storage.whole_directory(out) as part:
         trainer.sae.save_inference_model(part)
     return Trained(Path(out), trainer.n_training_steps, trainer.n_training_samples, loss)
-
-
-@contextlib.contextmanager
-def whole_directory(out: Path) -> Iterator[Path]:
-    """A temporary directory that becomes `out` when the body ends well, and is gone otherwise.
-
-    Raises: SaeError: `out` exists and is not an SAE. DiskError: full disk or no permission.
-    """
-    out = Path(out)
-    check_replaceable(out)
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    old = out.with_name(f".{out.name}.{os.getpid()}.old")
-    try:
-        part.mkdir(parents=True)
-        yield part
-        for file in part.iterdir():
-            storage.share(file)
-        if out.exists():
-            out.rename(old)
-        part.rename(out)
-    except OSError as error:
-        if isinstance(error, DiskError) or error.errno is None:
-            raise
-        raise DiskError(
-            f"Could not write {out} ({error.strerror}): choose another place."
-        ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        if old.exists() and out.exists():
-            shutil.rmtree(old, ignore_errors=True)
 
 
 def check_replaceable(out: Path) -> None:
