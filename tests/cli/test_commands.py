@@ -54,6 +54,23 @@ def test_a_directory_without_weights_is_refused(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_every_command_has_json() -> None:
+    """But the dashboard, which has nothing to say."""
+    from typer.main import get_command
+
+    from virtuelens.cli.app import app
+
+    def walk(command, name: str):  # type: ignore[no-untyped-def]
+        for child, inner in getattr(command, "commands", {"": None}).items():
+            if inner is None:
+                yield name, {o for p in command.params for o in p.opts}
+            else:
+                yield from walk(inner, f"{name} {child}".strip())
+
+    lacking = {name for name, options in walk(get_command(app), "") if "--json" not in options}
+    assert lacking == {"dashboard"}
+
+
 def test_json_is_alone_on_standard_output() -> None:
     """Other programs can read it."""
     assert {p["name"] for p in json.loads(virtuelens("concepts", "list", "--json").stdout)} >= {

@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
-from virtuelens.cli.console import note, out, print_json
+from virtuelens.cli.console import Json, note, out, print_json
 
 app = typer.Typer(help="Concept packs: list, show, check, new.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 Dialect = Annotated[str, typer.Option(help="Which dialect of the pack.")]
 
 
@@ -87,9 +86,15 @@ def check(name: str, dialect: Dialect = "english", json: Json = False) -> None:
 
 
 @app.command()
-def new(name: str, folder: Annotated[Path, typer.Option(help="Where to put it.")] = Path()) -> None:
+def new(
+    name: str, folder: Annotated[Path, typer.Option(help="Where to put it.")] = Path(),
+    json: Json = False,
+) -> None:
     """Make a small valid pack to start from."""
     from virtuelens.concepts.new import new_concept
 
     path = new_concept(name, folder)
+    if json:
+        print_json({"folder": str(path)})
+        return
     note(f"Made {path}. Edit it, then: virtuelens concepts check {path}")

@@ -3,10 +3,14 @@
 import json
 import shutil
 import sys
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
+
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+"""The option that every command has."""
 
 out = Console(highlight=False, emoji=False)  # `organism:parrot:` is a name
 err = Console(stderr=True, highlight=False, emoji=False)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from virtuelens.cli.console import err, note
+from virtuelens.cli.console import Json, err, note, print_json
 
 
 def command(
@@ -18,6 +18,7 @@ def command(
         help="Hook points, separated by commas; `resid_post` is every layer's.")] = "resid_post",
     positions: Annotated[str, typer.Option(
         help="Rows of the positions table, separated by commas; by default the pack's.")] = "",
+    json: Json = False,
 ) -> None:
     """Run a pack's texts through a model and store what was asked for."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -33,8 +34,16 @@ def command(
     with Progress(TextColumn("harvest"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
                   TimeElapsedColumn(), console=err) as bar:
         task = bar.add_task("harvest", total=None)
-        acts = harvest(
-            loaded, concept, points=at, positions=where, out=to,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+        try:
+            acts = harvest(
+                loaded, concept, points=at, positions=where, out=to,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+        except KeyboardInterrupt:
+            bar.stop()
+            note(f"Interrupted. Whole shards are kept in {to}; the same command goes on.")
+            raise typer.Exit(130) from None
+    if json:
+        print_json({"store": str(to), "rows": len(acts.index), "points": list(acts.points)})
+        return
     note(f"Stored {len(acts.index)} rows of {len(acts.points)} hook points in {to}")

@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
-from virtuelens.cli.console import err, note, out, print_json, program
+from virtuelens.cli.console import Json, err, note, out, print_json, program
 
 app = typer.Typer(help="Organisms: small models whose inner truth is known.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 
 @app.command("list")
@@ -54,7 +53,7 @@ def verify(name: str, n: int = 1024, seed: int = 0, json: Json = False) -> None:
 
 
 @app.command()
-def show(name: str) -> None:
+def show(name: str, json: Json = False) -> None:
     """Print an organism's card: its process, its latent variables, and what it does not model."""
     from virtuelens import catalog
     from virtuelens.errors import OrganismError
@@ -63,6 +62,14 @@ def show(name: str) -> None:
     if folder is None:
         known = ", ".join(catalog.names("organisms", "card.md")) or "none"
         raise OrganismError(f"No card of an organism {name!r}: there are {known}.")
+    if json:
+        from dataclasses import asdict
+
+        from virtuelens.organisms.recipe import FILE, read_recipe
+
+        print_json({"recipe": asdict(read_recipe(folder / FILE)), "folder": str(folder),
+                    "card": (folder / "card.md").read_text(encoding="utf-8")})
+        return
     out.print((folder / "card.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
 
 
@@ -75,6 +82,7 @@ def train(
     every: Annotated[bool, typer.Option("--all", help="Every organism that has a recipe.")] = False,
     seeds: Annotated[int, typer.Option(min=0, help="Train seeds 0 to N-1, one after the other; "
         "the same command goes on where it was stopped.")] = 0,
+    json: Json = False,
 ) -> None:
     """Train organisms from their recipes (minutes each on two cores)."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -106,15 +114,17 @@ def train(
         try:
             if many:
                 names = catalog.names("organisms", FILE) if every else [name]
-                train_nursery(names, to, seeds=max(seeds, 1), progress=several)
+                made = train_nursery(names, to, seeds=max(seeds, 1), progress=several)
             else:
-                train_organism(name, to, seed=seed, progress=one)
+                made = [train_organism(name, to, seed=seed, progress=one)]
         except KeyboardInterrupt:
             bar.stop()
             note(f"Interrupted. Finished organisms are kept in {to}; the same command goes on."
                  if many else "Interrupted. Nothing was written.")
             raise typer.Exit(130) from None
-    if many:
+    if json:
+        print_json([str(folder) for folder in made])
+    elif many:
         note(f"Trained into {to}. Prove each: {program()} organism verify {to}/NAME-SEED")
     else:
         note(f"Trained {name} into {to}. Prove it: {program()} organism verify {to}")

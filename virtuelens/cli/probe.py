@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from virtuelens.cli.console import note, out, print_json
+from virtuelens.cli.console import Json, note, out, print_json
 
 
 def command(
@@ -15,7 +15,7 @@ def command(
         "--out", help="Save the probe here (.safetensors).")] = None,
     permutations: Annotated[int, typer.Option(min=0, help="Draws of the label null.")] = 200,
     seed: int = 0,
-    json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Sweep the sites of a store with one method; report held-out AUROC and its null."""
     from virtuelens.activations.store import open_store

@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
-from virtuelens.cli.console import err, note, out, print_json
+from virtuelens.cli.console import Json, err, note, out, print_json
 
 app = typer.Typer(help="Sparse autoencoders: list, load, train, search.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 
 @app.command("list")
@@ -46,6 +45,7 @@ def load(name: str, json: Json = False) -> None:
 def train(
     recipe: Annotated[str, typer.Argument(help="A TOML recipe, or the name of a shipped one.")],
     to: Annotated[Path, typer.Option("--out", help="Folder for the SAE.")],
+    json: Json = False,
 ) -> None:
     """Harvest, train with SAELens, and evaluate on texts that training did not see."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -60,6 +60,9 @@ def train(
             bar.update(task, description=stage, completed=done, total=total)
 
         found = make_sae(load_recipe(recipe), to, progress=show)
+    if json:
+        print_json(found.to_json())
+        return
     recovered = found.ce_loss_recovered_mean
     note(
         f"Trained {to}: L0 {found.l0.value:.1f}, explained variance "
