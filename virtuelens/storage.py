@@ -72,8 +72,9 @@ def whole_directory(out: Path) -> Iterator[Path]:
     try:
         part.mkdir(parents=True)
         yield part
-        for file in part.iterdir():
-            share(file)
+        for file in part.rglob("*"):
+            if file.is_file():
+                share(file)
         if out.exists():
             out.rename(old)
         part.rename(out)
@@ -84,8 +85,9 @@ def whole_directory(out: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
-        if old.exists() and out.exists():
-            shutil.rmtree(old, ignore_errors=True)
+        if old.exists() and not out.exists():
+            old.rename(out)  # the new one did not come into place: what was there comes back
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _disk_reason(error: BaseException) -> str | None:

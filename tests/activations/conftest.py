@@ -3,24 +3,10 @@
 import random
 
 import pytest
-import torch
 
-from tests.tiny_models import save_tiny
-from virtuelens.models import HookedModel, load_model
 from virtuelens.values.texts import Example, Message, Text
 
 WORDS = ("once", "upon", "a", "time", "there", "was", "small", "bird", "sing", "in", "the", "tree")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> HookedModel:
-    """The tiny Llama."""
-    return load_model(str(save_tiny(tmp_path_factory.mktemp("llama"), "llama")))
 
 
 @pytest.fixture(scope="session")

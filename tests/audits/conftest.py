@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from tests.tiny_models import save_tiny
 from virtuelens.audits.config import AuditConfig
@@ -22,11 +21,6 @@ TOML_END = """
 kind = "neighbour"
 of = "another answer"
 """
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

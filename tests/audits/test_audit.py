@@ -16,7 +16,6 @@ from virtuelens.audits.audit import Step, audit
 from virtuelens.audits.run import TABLES, open_run
 from virtuelens.errors import DiskError, StoreError
 
-REAL_MODELS = Path(__file__).parents[3] / "shared" / "models"
 FINDING = {
     "model", "concept", "rung", "rung_name", "auroc", "surface_auroc", "layer", "position",
     "steering", "stopped_because", "not_tested",
@@ -190,11 +189,8 @@ def test_a_model_without_chat_template_or_pad_token_is_audited(
     assert audit(str(folder), concepts=[str(pack)], out=tmp_path / "run", config=TINY).complete
 
 
-def test_a_real_story_model_is_audited(tmp_path: Path) -> None:
+def test_a_real_story_model_is_audited(stories_folder: Path, tmp_path: Path) -> None:
     """A trained model of 260 thousand parameters, with the shipped English packs."""
-    folder = REAL_MODELS / "stories260k"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is absent: it is test material outside the repository")
-    run = audit(str(folder), concepts=["sycophancy"], out=tmp_path / "run", config=TINY)
+    run = audit(str(stories_folder), concepts=["sycophancy"], out=tmp_path / "run", config=TINY)
     (finding,) = run.findings
     assert finding["rung"] <= 3, finding["stopped_because"]  # it tells stories and answers nobody

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 
 from tests.audits.conftest import read, write
@@ -112,11 +111,13 @@ def test_activations_that_overflow_are_named_by_hook_point(
 def test_a_pickle_only_checkpoint_is_refused(
     tiny: Callable[[str], Path], pack: Path, tmp_path: Path, audited: Callable[..., str]
 ) -> None:
-    """With the reason, and never opened."""
+    """With the reason, and never opened: this one would make a folder on being read."""
     folder = copy_of(tiny("llama"), tmp_path / "model")
     (folder / "model.safetensors").unlink()
-    torch.save({}, folder / "pytorch_model.bin")
+    trap = tmp_path / "opened"
+    (folder / "pytorch_model.bin").write_bytes(f"cos\nmkdir\n(S'{trap}'\ntR.".encode())
     assert "pickle" in audited(str(folder), "--concepts", str(pack)).lower()
+    assert not trap.exists()
 
 
 @pytest.mark.parametrize(("missing", "says"), [

@@ -3,24 +3,16 @@
 import pytest
 import torch
 
-from tests.tiny_models import save_tiny
 from virtuelens.errors import HookPointError, SteeringError
 from virtuelens.exchange import interchange as module
 from virtuelens.exchange.interchange import Interchanged, interchange, read_site
 from virtuelens.exchange.swap import orthonormal
-from virtuelens.models import HookedModel, load_model
+from virtuelens.models import HookedModel
 from virtuelens.values.texts import Text
 
 LAST, MIDDLE, EMBED = "blocks.2.hook_resid_post", "blocks.1.hook_resid_post", "hook_embed"
 BASE = [Text(raw=t) for t in ("a small bird", "the tree by the river sings", "once", "yes no")]
 SOURCE = [Text(raw=t) for t in ("never both", "good", "the old tree in the river", "true false")]
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> HookedModel:
-    """Three layers, d_model 32, random weights."""
-    torch.set_num_threads(1)
-    return load_model(str(save_tiny(tmp_path_factory.mktemp("llama"), "llama")))
 
 
 def answers(model: HookedModel, texts: list[Text]) -> torch.Tensor:

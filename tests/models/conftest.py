@@ -4,17 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.tiny_models import ARCHITECTURES, save_tiny
 from virtuelens.models import HookedModel, load_model
-
-REAL_MODELS = Path(__file__).parents[3] / "shared" / "models"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -37,16 +29,7 @@ def model(request: pytest.FixtureRequest, tiny: Callable[[str], HookedModel]) ->
     return tiny(request.param)
 
 
-@pytest.fixture
-def llama(tiny: Callable[[str], HookedModel]) -> HookedModel:
-    """The tiny Llama."""
-    return tiny("llama")
-
-
 @pytest.fixture(scope="session")
-def stories() -> HookedModel:
+def stories(stories_folder: Path) -> HookedModel:
     """A real trained model of 260 thousand parameters."""
-    folder = REAL_MODELS / "stories260k"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is absent: it is test material outside the repository")
-    return load_model(str(folder))
+    return load_model(str(stories_folder))

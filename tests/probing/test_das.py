@@ -3,19 +3,12 @@
 import pytest
 import torch
 
-from tests.tiny_models import save_tiny
 from virtuelens.errors import ProbeError
-from virtuelens.models import HookedModel, load_model
+from virtuelens.models import HookedModel
 from virtuelens.probing.das import SwapPairs, fit_alignment
 from virtuelens.values.texts import Text
 
 LAST = "blocks.2.hook_resid_post"
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> HookedModel:
-    """Three layers, d_model 32, random weights."""
-    return load_model(str(save_tiny(tmp_path_factory.mktemp("llama"), "llama")))
 
 
 def pairs(model: HookedModel, n: int = 24) -> SwapPairs:
@@ -46,6 +39,7 @@ def test_fitting_helps(llama: HookedModel) -> None:
     """More of the answers follow after fitting than with random dimensions."""
     found = fit_alignment(llama, pairs(llama, 60), LAST, rank=4, steps=80)
     assert found.accuracy.value > found.random_subspace.value
+    assert found.accuracy.null == max(found.random_subspace.value, found.random_weights.value)
 
 
 def test_progress_counts_both_fits(llama: HookedModel) -> None:

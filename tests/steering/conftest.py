@@ -1,25 +1,12 @@
 """A tiny Llama, texts with a prompt and a response, and directions in it."""
 
-import pytest
 import torch
 
-from tests.tiny_models import save_tiny
-from virtuelens.models import HookedModel, load_model
+from virtuelens.models import HookedModel
 from virtuelens.values.directions import Direction, unit
 from virtuelens.values.texts import ChoiceItem, Message, Text
 
 MIDDLE = "blocks.1.hook_resid_post"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> HookedModel:
-    """Three layers, d_model 32, random weights."""
-    return load_model(str(save_tiny(tmp_path_factory.mktemp("llama"), "llama")))
 
 
 def user(said: str) -> Text:

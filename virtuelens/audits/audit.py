@@ -66,7 +66,7 @@ def audit(
     config = config or AuditConfig()
     loaded = [_load(model)] + ([_load(twin)] if twin is not None else [])
     jobs = [(m, concept) for m in loaded for concept in _concepts(m, concepts)]
-    run_path = Path(out) if out is not None else _new_folder(loaded[0])
+    run_path = Path(out) if out is not None else new_folder(loaded[0].info.name)
     about = _about(loaded, jobs, config)
     _claim(run_path, about)
 
@@ -127,8 +127,9 @@ def _neighbours(
     }
 
 
-def _new_folder(model: HookedModel) -> Path:
-    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in model.info.name).strip("-.")
+def new_folder(model: str) -> Path:
+    """`runs/<time>-<model>`; nothing is made yet."""
+    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in model).strip("-.")
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return Path("runs") / f"{stamp}-{safe[-60:]}"
 

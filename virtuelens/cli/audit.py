@@ -37,14 +37,14 @@ def command(
 
     note(f"Auditing {model}" + (f" beside its twin {twin}" if twin else "") + " …")
     start = time.perf_counter()
-    from virtuelens.audits.audit import audit
+    from virtuelens.audits.audit import audit, new_folder
     from virtuelens.audits.config import AuditConfig
     from virtuelens.audits.config import quick as quick_config
     from virtuelens.reports.html import write_report
 
     config = replace(quick_config() if quick else AuditConfig(), seed=seed)
     names = [c.strip() for c in concepts.split(",") if c.strip()] if concepts else None
-    path = to or default_folder(model)
+    path = to or new_folder(model)
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
         TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(),
@@ -79,14 +79,6 @@ def command(
     note(f"Done in {time.perf_counter() - start:.0f} s.")
     note(f"Report:    {page}  (open it in a browser; it needs no network)")
     note(f"Dashboard: {program()} dashboard {run.path.parent}")
-
-
-def default_folder(model: str) -> Path:
-    """runs/<time>-<model>, told to the user before anything is written."""
-    from datetime import UTC, datetime
-
-    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in model).strip("-.")
-    return Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{safe[-60:]}"
 
 
 def print_table(run: "Run") -> None:

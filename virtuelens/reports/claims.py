@@ -27,7 +27,8 @@ CLAIMS: tuple[str, ...] = (
     "It holds in a further format of the same concept that was never seen in fitting.",
     "The model uses it: steering along the direction moves the concept's behaviour step by step, "
     "more than random directions of the same length, without breaking neutral text.",
-    "It is this concept and not a neighbour: its own behaviour moves more than its neighbours'.",
+    "It is this concept and not a neighbour: no neighbour's behaviour moves more than half as "
+    "much.",
 )
 """What each rung claims, in plain words; one per row of `RUNGS`."""
 
@@ -37,7 +38,7 @@ MUST_BEAT: tuple[str, ...] = (
     "bag of words, text length, embedding layer, random weights",
     "shuffled labels and the bag of words, on the transfer set",
     "norm-matched random directions; a KL budget on neutral text",
-    "the effect on each neighbouring behaviour",
+    "half of its own effect, for the lead over each neighbouring behaviour",
 )
 
 
@@ -99,7 +100,7 @@ def sentence(finding: Finding) -> str:
     elif rung >= 2:
         text += " That the model uses it in what it says was not shown."
     if rung >= 5:
-        text += " Its neighbours' behaviour moves less."
+        text += " No neighbour's behaviour moves more than half as much."
     elif rung == 4:
         text += " That it is this concept and not a neighbour was not shown."
     return text
