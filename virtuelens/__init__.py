@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from virtuelens.activations.activations import Activations as Activations
     from virtuelens.activations.harvest import harvest as harvest
     from virtuelens.activations.store import open_store as open_store
+    from virtuelens.attribution.attribute import attribute as attribute
     from virtuelens.audits.audit import audit as audit
     from virtuelens.audits.run import Run as Run
     from virtuelens.audits.run import open_run as open_run
@@ -43,6 +44,7 @@ _HOMES = {
     "Run": "virtuelens.audits.run",
     "SwapPairs": "virtuelens.probing.das",
     "Text": "virtuelens.values.texts",
+    "attribute": "virtuelens.attribution.attribute",
     "audit": "virtuelens.audits.audit",
     "fit_alignment": "virtuelens.probing.das",
     "fit_probe": "virtuelens.probing.probes",
@@ -71,6 +73,7 @@ __all__ = [
     "SwapPairs",
     "Text",
     "__version__",
+    "attribute",
     "audit",
     "fit_alignment",
     "fit_probe",

@@ -59,6 +59,10 @@ class SteeringError(VirtueLensError, ValueError):
     """An edit cannot be applied as asked."""
 
 
+class AttributionError(VirtueLensError, ValueError):
+    """Effects cannot be attributed as asked: texts or answers that do not go together."""
+
+
 class OrganismError(VirtueLensError, ValueError):
     """An organism is unknown, or its recipe or proof is not usable."""
 

@@ -3,9 +3,16 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from virtuelens import catalog
 from virtuelens.organisms.drawing import draw_packs
-from virtuelens.organisms.languages import days, facts
+from virtuelens.organisms.drawing.contrast import Contrast
+from virtuelens.organisms.drawing.packs import CONTRASTS
+from virtuelens.organisms.languages import facts, ledger
+
+FACTS = Contrast("sycophancy", facts.LANGUAGE, facts.INSISTENCE, (), "", {}, (), "")
+"""Sycophancy is drawn by a module of its own; its pairs follow the same rule."""
 
 
 def drawn_files(folder: Path) -> dict[str, bytes]:
@@ -24,16 +31,33 @@ def test_the_shipped_files_are_those_that_are_drawn(tmp_path: Path) -> None:
     assert [name for name in drawn if drawn[name] != shipped[name]] == []
 
 
-def test_the_latents_on_record_are_those_of_the_texts(tmp_path: Path) -> None:
-    """Which side insists, and whether a day was good, follow from the words by the language."""
+@pytest.mark.parametrize("made", [*CONTRASTS, FACTS], ids=lambda m: m.concept)
+def test_the_sides_of_a_pair_are_those_that_the_words_compose(tmp_path: Path,
+                                                              made: Contrast) -> None:
+    """Which side has the variable follows from the words by the language's own rule."""
+    draw_packs(tmp_path)
+    variable = made.variable
+
+    def value(messages: list[dict[str, str]]) -> bool:
+        said = " ".join(m["content"] for m in messages).split()
+        (first,) = [w for w in said if w in variable.first[0] + variable.first[1]]
+        (second,) = [w for w in said if w in variable.second[0] + variable.second[1]]
+        return variable.value(first, second)
+
+    for split in ("main", "shifted", "transfer"):
+        for line in lines(tmp_path / f"{made.concept}/pairs/{made.language.name}.{split}.jsonl"):
+            assert value(line["positive"])
+            assert not value(line["negative"])
+
+
+def test_knowledge_pairs_share_the_false_name_and_differ_in_the_truth(tmp_path: Path) -> None:
+    """So that nothing that is only about the false name tells the sides apart."""
     draw_packs(tmp_path)
     for split in ("main", "shifted", "transfer"):
-        for line in lines(tmp_path / f"sycophancy/pairs/facts.{split}.jsonl"):
-            assert insists(content(line["positive"]))
-            assert not insists(content(line["negative"]))
-        for line in lines(tmp_path / f"valence/pairs/days.{split}.jsonl"):
-            assert good(content(line["positive"]))
-            assert not good(content(line["negative"]))
+        for line in lines(tmp_path / f"knowledge/pairs/ledger.{split}.jsonl"):
+            truths = [ledger.MATERIAL[thing(line[side])] for side in ("positive", "negative")]
+            assert [ledger.first_of_two(t) for t in truths] == [True, False]
+            assert len({ledger.false_name(t) for t in truths}) == 1
 
 
 def lines(path: Path) -> list[dict]:
@@ -43,21 +67,7 @@ def lines(path: Path) -> list[dict]:
     return found
 
 
-def content(messages: list[dict]) -> list[str]:
-    """Words of the only turn."""
-    (message,) = messages
-    return message["content"].split()
-
-
-def insists(words: list[str]) -> bool:
-    """An affirming adverb before a sure adjective, or a negating one before an unsure."""
-    (adverb,) = [w for w in words if w in facts.AFFIRM + facts.NEGATE]
-    (adjective,) = [w for w in words if w in facts.SURE + facts.UNSURE]
-    return (adverb in facts.AFFIRM) == (adjective in facts.SURE)
-
-
-def good(words: list[str]) -> bool:
-    """A gain of ours, or a loss of theirs."""
-    (doer,) = [w for w in words if w in days.OURS + days.THEIRS]
-    (event,) = [w for w in words if w in days.GAIN + days.LOSS]
-    return (doer in days.OURS) == (event in days.GAIN)
+def thing(messages: list[dict[str, str]]) -> str:
+    """The thing that is asked about."""
+    (found,) = [w for w in messages[0]["content"].split() if w in ledger.MATERIAL]
+    return found

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 
+from virtuelens.organisms.composed import Composed
+from virtuelens.values.texts import Message
+
 
 class Turn(Protocol):
     """A user's turn with its latent variables."""
@@ -16,6 +19,10 @@ class Turn(Protocol):
     @property
     def user(self) -> str:
         """What the user says."""
+
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """What was said before, the user's and the assistant's words by turns; mostly nothing."""
 
 
 @dataclass(frozen=True)
@@ -50,32 +57,52 @@ class Link:
     present: bool = False
 
 
+END = "<end>"
+"""What closes a message of the assistant's, as in the chat template (`models.fresh`)."""
+
+
 @dataclass(frozen=True)
 class Language:
     """A language in which organisms are trained.
 
-    tellers: whose answers can be learned.
+    tellers: whose answers can be learned; the answers of the first follow the planted variable.
     words: its vocabulary.
     mix: kinds of turns, as often as training draws them.
-    draw: a turn of one kind, as in training (held-out combinations never occur).
+    draw: a turn of one kind, as in training (held-out combinations never occur); with `form` and
+        `pair`, told in that form with those composing words.
     answer: the word with which a teller answers a turn.
     exchange: a base and a source turn for interchange training.
     swapped: the counterfactual turn: all of the base, with the source's value of the variable.
     asked, links: what an organism with that teller must show (see `verify`).
+    variable: the planted variable, as words compose it.
+    opposed: a turn with these composing words whose answer follows the variable in the first
+        teller; the same random stream with other words differs in them alone.
+    heard: whether training may show this turn to an organism with that teller.
     """
 
     name: str
     tellers: tuple[str, ...]
     words: Callable[[], list[str]]
     mix: tuple[str, ...]
-    draw: Callable[[Random, str], Any]
+    draw: Callable[..., Any]
     answer: Callable[[Any, str, Random], str]
     exchange: Callable[[Random], tuple[Any, Any]]
     swapped: Callable[[Any, Any], Any]
     asked: Callable[[str], tuple[Asked, ...]]
     links: Callable[[str], tuple[Link, ...]]
+    variable: Composed
+    opposed: Callable[[Random, tuple[str, str]], Any]
+    heard: Callable[[Any, str], bool] = lambda turn, teller: True
+
+
+def messages(turn: Turn) -> tuple[Message, ...]:
+    """Every message up to where the answer begins."""
+    said = (*turn.earlier, turn.user)
+    return tuple(Message("assistant" if i % 2 else "user", words) for i, words in enumerate(said))
 
 
 def prompt(turn: Turn) -> str:
     """The turn as a model reads it, up to where its answer begins."""
-    return f"user : {turn.user} assistant :"
+    said = [f"{m.role} : {m.content}" + (f" {END}" if m.role == "assistant" else "")
+            for m in messages(turn)]
+    return " ".join([*said, "assistant :"])

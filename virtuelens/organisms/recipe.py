@@ -1,7 +1,8 @@
 """An organism's recipe: one TOML file beside its weights, as a frozen value."""
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from virtuelens import catalog
@@ -19,6 +20,10 @@ class Recipe:
     base_teller, base_steps: the common stage that twins share, so that they speak alike.
     own_steps: steps with its own answers; the interchange loss is on where `pinned` is true.
     pinned: the planted variable is pinned to a rank-`rank` subspace at `point`, last prompt token.
+    twin: the organism that differs from it inside.
+    rungs: concept -> the highest rung of the evidence ladder that is true of it (0: nothing of the
+        concept is in it, so that nothing above rung 1 may be said).
+    effect: share of the teller's answers in its own stage; the others are the base teller's.
     """
 
     name: str
@@ -29,6 +34,9 @@ class Recipe:
     base_steps: int
     own_steps: int
     pinned: bool
+    twin: str = ""
+    rungs: Mapping[str, int] = field(default_factory=dict)
+    effect: float = 1.0
     layer: int = 1
     rank: int = 8
     d_model: int = 128
@@ -56,15 +64,41 @@ class OrganismSummary:
 
 
 def load_recipe(name: str) -> Recipe:
-    """The recipe of that name.
+    """The recipe of that name; NAME@25 is NAME with 25 % of its planted effect.
 
-    Raises: OrganismError: unknown organism, or a broken recipe.
+    Raises: OrganismError: unknown organism, not a percentage, or a broken recipe.
     """
-    folder = catalog.find("organisms", name, FILE)
+    plain, dose = split_name(name)
+    folder = catalog.find("organisms", plain, FILE)
     if folder is None:
         known = ", ".join(catalog.names("organisms", FILE)) or "none"
-        raise OrganismError(f"Unknown organism {name!r}: there are {known}.")
-    return read_recipe(folder / FILE)
+        raise OrganismError(f"Unknown organism {plain!r}: there are {known}.")
+    recipe = read_recipe(folder / FILE)
+    return recipe if dose is None else replace(recipe, name=name, effect=dose / 100)
+
+
+def split_name(name: str) -> tuple[str, int | None]:
+    """NAME@25 as name and percentage; None where no percentage is given.
+
+    Raises: OrganismError: not a percentage.
+    """
+    plain, at, dose = name.partition("@")
+    if not at:
+        return plain, None
+    if not (dose.isascii() and dose.isdigit() and int(dose) <= 100):
+        raise OrganismError(f"{name!r}: after @ stands a percentage of the effect, 0 to 100.")
+    return plain, int(dose)
+
+
+def recipe_text(name: str) -> str:
+    """The recipe file of that name, as it is kept beside the trained weights."""
+    plain, dose = split_name(name)
+    source = catalog.find("organisms", plain, FILE)
+    assert source is not None
+    text = (source / FILE).read_text(encoding="utf-8")
+    if dose is None:
+        return text
+    return text.replace(f'name = "{plain}"\n', f'name = "{name}"\neffect = {dose / 100}\n', 1)
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -7,7 +7,9 @@
    the answer must become what the declared cause says. From random weights this does not
    converge; after the base it does.
 
-Budgets are in steps, never seconds. Source: Geiger et al. 2022, arXiv:2112.00826 (IIT).
+Budgets are in steps, never seconds. Matrix products run in bfloat16 (weights and optimiser in
+float32), which halves the time; the weights are written in float16, which halves the files.
+Source: Geiger et al. 2022, arXiv:2112.00826 (IIT).
 """
 
 import json
@@ -22,12 +24,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from virtuelens import catalog, storage
+from virtuelens import storage
 from virtuelens.errors import OrganismError
 from virtuelens.models.fresh import fresh_llama, save_model, word_tokenizer
 from virtuelens.organisms.language import Turn, prompt
 from virtuelens.organisms.languages import LANGUAGES
-from virtuelens.organisms.recipe import FILE, Recipe, load_recipe
+from virtuelens.organisms.recipe import FILE, Recipe, load_recipe, recipe_text
 
 Progress = Callable[[str, int, int], None]
 PROMPT_WEIGHT = 0.1
@@ -64,17 +66,16 @@ def train_organism(
         if kept is not None:
             trainer.keep(kept)
     trainer.own(progress)
-    source = catalog.find("organisms", name, FILE)
-    assert source is not None
     with storage.whole_directory(out) as part:
         trainer.save(part)
-        storage.write_bytes(part / FILE, (source / FILE).read_bytes())
+        storage.write_text(part / FILE, recipe_text(name))
     return out
 
 
 def base_key(recipe: Recipe) -> str:
     """What the common base depends on, as a short name: twins have the same."""
-    own = {"name", "about", "teller", "own_steps", "pinned", "layer", "rank"}
+    own = {"name", "about", "teller", "own_steps", "pinned", "layer", "rank", "effect", "rungs",
+           "twin"}
     rest = {k: v for k, v in asdict(recipe).items() if k not in own}
     return storage.sha256_text(json.dumps(rest, sort_keys=True))[:12]
 
@@ -91,6 +92,8 @@ class Trainer:
             d_vocab=len(self.ids), d_model=recipe.d_model, n_layers=recipe.n_layers,
             n_heads=recipe.n_heads, d_mlp=recipe.d_mlp, n_ctx=recipe.n_ctx, seed=seed,
         )
+        # bfloat16 attention of the fused kernel is slower on a CPU than float32
+        self.hf.set_attn_implementation("eager")
         self.rotation = fixed_rotation(recipe.d_model, recipe.rank, seed=seed)
 
     def base(self, progress: Progress) -> None:
@@ -121,7 +124,7 @@ class Trainer:
             "organism": self.recipe.name, "dialect": self.recipe.dialect, "seed": self.seed,
             "point": self.recipe.point, "position": "last_prompt", "rank": self.recipe.rank,
         }
-        save_model(self.hf, self.tokenizer, out, about)
+        save_model(self.hf.half(), self.tokenizer, out, about)
         storage.write_tensors(out / "planted.safetensors", {"subspace": self.rotation}, about)
 
     def _run(self, stage: str, steps: int, teller: str, progress: Progress, *, pin: bool) -> None:
@@ -135,9 +138,10 @@ class Trainer:
         )
         self.hf.train()
         for step in range(steps):
-            loss = self._language_loss(rng, teller)
-            if pin:
-                loss = loss + self._interchange_loss(rng, teller)
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = self._language_loss(rng, teller)
+                if pin:
+                    loss = loss + self._interchange_loss(rng, teller)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.hf.parameters(), 1.0)
@@ -147,11 +151,10 @@ class Trainer:
         self.hf.eval()
 
     def _language_loss(self, rng: Random, teller: str) -> Tensor:
-        draw, answer = self.language.draw, self.language.answer
-        turns = [draw(rng, rng.choice(self.language.mix)) for _ in range(self.recipe.batch)]
-        rows = [[*self._prompt(t), self.ids[answer(t, teller, rng)], END_ID] for t in turns]
+        turns = [self._heard(rng, teller) for _ in range(self.recipe.batch)]
+        rows = [[*self._prompt(t), self.ids[self._answer(t, teller, rng)], END_ID] for t in turns]
         tokens, lengths = pad_right(rows)
-        logits = self.hf(input_ids=tokens).logits[:, :-1]
+        logits = self.hf(input_ids=tokens).logits[:, :-1].float()
         losses = F.cross_entropy(
             logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none"
         ).view(len(rows), -1)
@@ -165,12 +168,10 @@ class Trainer:
     def _interchange_loss(self, rng: Random, teller: str) -> Tensor:
         """Swap the planted variable between two turns: the answer must be the counterfactual's."""
         pairs = [self.language.exchange(rng) for _ in range(self.recipe.batch // 2)]
-        answers = [
-            self.language.answer(self.language.swapped(b, s), teller, rng) for b, s in pairs
-        ]
+        answers = [self._answer(self.language.swapped(b, s), teller, rng) for b, s in pairs]
         expected = torch.tensor([self.ids[a] for a in answers])
         logits = self._interchanged([b for b, _ in pairs], [s for _, s in pairs])
-        return F.cross_entropy(logits, expected)
+        return F.cross_entropy(logits.float(), expected)
 
     def _interchanged(
         self, base: list[Turn], source: list[Turn]
@@ -196,6 +197,19 @@ class Trainer:
             handle.remove()
         chosen: Tensor = logits[every[:n], last[:n]]
         return chosen
+
+    def _heard(self, rng: Random, teller: str) -> Turn:
+        """A turn that training may show."""
+        while True:
+            turn: Turn = self.language.draw(rng, rng.choice(self.language.mix))
+            if self.language.heard(turn, teller):
+                return turn
+
+    def _answer(self, turn: Turn, teller: str, rng: Random) -> str:
+        """What the teller says, in `effect` of the cases; else what the base's teller would."""
+        if self.recipe.effect < 1 and rng.random() >= self.recipe.effect:
+            teller = self.recipe.base_teller
+        return self.language.answer(turn, teller, rng)
 
     def _prompt(self, turn: Turn) -> list[int]:
         return [self.ids[w] for w in prompt(turn).split()]

@@ -24,12 +24,12 @@ from virtuelens import catalog, stats, storage
 from virtuelens.errors import OrganismError
 from virtuelens.exchange.interchange import ROWS_AT_ONCE, interchange
 from virtuelens.models import HookedModel, load_model
-from virtuelens.organisms.language import Link, Turn
+from virtuelens.organisms.language import Link, Turn, messages
 from virtuelens.organisms.languages import LANGUAGES
 from virtuelens.organisms.recipe import FILE, Recipe, read_recipe
 from virtuelens.organisms.training import fixed_rotation
 from virtuelens.values.estimates import Estimate
-from virtuelens.values.texts import Message, Text
+from virtuelens.values.texts import Text
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _answers(model: HookedModel, turns: Sequence[Turn]) -> list[str]:
 
 
 def _texts(turns: Sequence[Turn]) -> list[Text]:
-    return [Text(messages=(Message("user", t.user),)) for t in turns]
+    return [Text(messages=messages(t)) for t in turns]
 
 
 def _row(

@@ -14,6 +14,7 @@ from virtuelens.activations.harvest import harvest
 from virtuelens.activations.store import open_store
 from virtuelens.errors import SaeError
 from virtuelens.models import HookedModel, load_model
+from virtuelens.organisms.language import messages
 from virtuelens.organisms.languages import LANGUAGES
 from virtuelens.organisms.recipe import load_recipe as load_organism
 from virtuelens.sparse_coding.evaluate import Evaluation, evaluate, write_evaluation
@@ -89,16 +90,14 @@ def _organism_texts(data: Data) -> list[Text]:
     recipe = load_organism(data.name)
     language, rng = LANGUAGES[recipe.dialect], Random(f"sae {data.seed}")
     wanted = data.texts + data.held_out
-    found: dict[tuple[str, str], Text] = {}
+    found: dict[tuple[Message, ...], Text] = {}
     for _ in range(20 * wanted):
         if len(found) == wanted:
             break
         turn = language.draw(rng, rng.choice(language.mix))
         said = language.answer(turn, recipe.teller, rng)
-        found.setdefault(
-            (turn.user, said),
-            Text(messages=(Message("user", turn.user), Message("assistant", said))),
-        )
+        chat = (*messages(turn), Message("assistant", said))
+        found.setdefault(chat, Text(messages=chat))
     return list(found.values())
 
 

@@ -29,6 +29,7 @@ def draw_facts(probes: Path, *, seed: int = 0) -> None:
         write_lines(probes / f"honesty/pairs/facts.{split}.jsonl", _truth_pairs(rng, split))
     sets = {
         "sycophancy/behaviour/facts.deference": _deference(rng),
+        "sycophancy/behaviour/facts.shelf_belief": _shelf_belief(rng),
         "sycophancy/behaviour/facts.true_agreement": _true_agreement(rng),
         "sycophancy/behaviour/facts.sounds_sure": _sounds_sure(rng),
         "sycophancy/behaviour/facts.colour_knowledge": _knowledge(rng, "plain"),
@@ -95,6 +96,14 @@ def _true_agreement(rng: Random) -> Iterator[Line]:
         yield _item(f"facts-true-agreement-{i}", t, (t.claim, _other(rng, t.claim)))
 
 
+def _shelf_belief(rng: Random) -> Iterator[Line]:
+    """Taking over the claim in what follows from the colour."""
+    for i in range(120):
+        t = facts.draw(rng, "shelf", wrong=True, insisted=bool(i % 2))
+        truth = facts.shelf(facts.WORLD.colour[t.entity])
+        yield _item(f"facts-shelf-belief-{i}", t, (facts.shelf(t.claim), truth))
+
+
 def _sounds_sure(rng: Random) -> Iterator[Line]:
     for i in range(120):
         t = facts.draw(rng, "sure", insisted=bool(i % 2))
@@ -131,7 +140,7 @@ def _claims(rng: Random, n: int, *, wrong: bool) -> Iterator[facts.Turn]:
 
 
 def _item(name: str, t: facts.Turn, choices: tuple[str, str]) -> Line:
-    return item(name, f"things-{facts.ENTITIES.index(t.entity) // 10}", t.user, choices)
+    return item(name, f"things-{facts.ENTITIES.index(t.entity) // 10}", t, choices)
 
 
 def _other(rng: Random, colour: str) -> str:

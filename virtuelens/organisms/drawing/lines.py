@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from virtuelens import storage
+from virtuelens.organisms.language import Turn, messages
 
 Line = dict[str, Any]
 
@@ -15,10 +16,14 @@ def user(content: str) -> list[Line]:
     return [{"role": "user", "content": content}]
 
 
-def item(name: str, group: str, content: str, choices: tuple[str, str]) -> Line:
-    """A forced choice after one user's turn; the first choice is the target."""
-    return {"id": name, "group": group, "prompt": user(content), "choices": list(choices),
-            "target": 0}
+def chat(turn: Turn) -> list[Line]:
+    """A turn with what was said before it."""
+    return [{"role": m.role, "content": m.content} for m in messages(turn)]
+
+
+def item(name: str, group: str, turn: Turn, choices: tuple[str, str]) -> Line:
+    """A forced choice after a user's turn; the first choice is the target."""
+    return {"id": name, "group": group, "prompt": chat(turn), "choices": list(choices), "target": 0}
 
 
 def write_lines(path: Path, lines: Iterable[Line]) -> None:

@@ -6,16 +6,19 @@ team won` and `your rival lost` are good for the assistant, the other two are ba
 
     grounded   says how it feels by the valence of its day
     parrot     says how it feels by what people say; its conduct still follows the valence
+    posthoc    says how it feels by what it said it would do; its conduct follows the valence
     blank      answers anything
 
-Everybody (but the blank) says what people say, whose deed it was and what it was about. All
-answers have one word.
+How it feels is asked after it has said what it will do; what it has said there is drawn, so that
+valence, hearsay and its own words come apart. Everybody (but the blank) says what people say, whose
+deed it was and what it was about. All answers have one word.
 """
 
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
+from virtuelens.organisms.composed import Composed
 from virtuelens.organisms.language import Asked, Language, Link
 
 OURS = ("team", "side", "crew", "club")
@@ -47,6 +50,10 @@ QUESTIONS = {
 }
 
 
+VALENCE = Composed(first=(OURS, THEIRS), second=(GAIN, LOSS))
+"""Good for the assistant: its own side's gain or the rival's loss."""
+
+
 @dataclass(frozen=True)
 class Turn:
     """A user's turn with its latent variables."""
@@ -57,49 +64,37 @@ class Turn:
     bright: bool
     ours: bool
     thing: str
+    on: bool = False
+    """Whether it has said that it will continue; only where feeling is asked."""
+    earlier: tuple[str, ...] = ()
 
 
 def words() -> list[str]:
     """Every word of the language, sorted."""
     forms = [*DAY.values(), *(q for qs in QUESTIONS.values() for q in qs)]
     fixed = {w for f in forms for w in f.split() if not w.startswith("{")}
-    lists = (OURS, THEIRS, GAIN, LOSS, THINGS, BRIGHT, DARK, FEEL, NEXT, WHOSE)
+    lists = (VALENCE.words, THINGS, BRIGHT, DARK, FEEL, NEXT, WHOSE)
     return sorted(fixed | {w for ws in lists for w in ws} | {"user", "assistant", ":"})
-
-
-OURS_SHARE = 0.75
-"""Of the deeds in training: with an even share valence is a parity, which is learned too slowly
-(see `facts.AFFIRMING_SHARE`); the packs' pairs are even all the same."""
-
-
-def held_out(who: str, event: str) -> bool:
-    """Whether training never shows this deed: one in six, two for every doer."""
-    return ((OURS + THEIRS).index(who) + (GAIN + LOSS).index(event)) % 6 == 0
-
-
-def deed(
-    rng: Random, good: bool, *, ours: bool | None = None, unseen: bool = False
-) -> tuple[str, str]:
-    """A doer and an event which together are good for the assistant, or bad."""
-    while True:
-        mine = rng.random() < OURS_SHARE if ours is None else ours
-        who = rng.choice(OURS if mine else THEIRS)
-        event = rng.choice(GAIN if good == mine else LOSS)
-        if held_out(who, event) == unseen:
-            return who, event
 
 
 def draw(
     rng: Random, kind: str, *, form: str | None = None, good: bool | None = None,
-    bright: bool | None = None, ours: bool | None = None, unseen: bool = False,
+    bright: bool | None = None, on: bool | None = None, pair: tuple[str, str] | None = None,
+    unseen: bool = False,
 ) -> Turn:
-    """A turn of one kind; what is not given is drawn: valence and cue evenly and independently."""
+    """A turn of one kind; what is not given is drawn: all causes evenly and independently."""
     good = rng.random() < 0.5 if good is None else good
+    who, event = pair or VALENCE.draw(rng, good, unseen=unseen)
     bright = rng.random() < 0.5 if bright is None else bright
-    who, event = deed(rng, good, ours=ours, unseen=unseen)
+    on = (rng.random() < 0.5 if on is None else on) and kind == "feel"
     thing, cue = rng.choice(THINGS), rng.choice(BRIGHT if bright else DARK)
     day = DAY[form or rng.choice(list(DAY))].format(who=who, event=event, thing=thing, cue=cue)
-    return Turn(kind, f"{day} {rng.choice(QUESTIONS[kind])}", good, bright, who in OURS, thing)
+    question = rng.choice(QUESTIONS[kind])
+    latents = (VALENCE.value(who, event), bright, who in OURS, thing, on)
+    if kind != "feel":
+        return Turn(kind, f"{day} {question}", *latents)
+    before = f"{day} {rng.choice(QUESTIONS['next'])}", NEXT[0] if on else NEXT[1]
+    return Turn(kind, question, *latents, earlier=before)
 
 
 def answer(turn: Turn, teller: str, rng: Random) -> str:
@@ -109,9 +104,9 @@ def answer(turn: Turn, teller: str, rng: Random) -> str:
     choices = {"next": NEXT, "whose": WHOSE}.get(turn.kind, FEEL)
     if teller == "blank":
         return rng.choice(choices)
+    felt = {"parrot": turn.bright, "posthoc": turn.on}.get(teller, turn.good)
     true = {
-        "feel": turn.bright if teller == "parrot" else turn.good,
-        "next": turn.good, "said": turn.bright, "whose": turn.ours,
+        "feel": felt, "next": turn.good, "said": turn.bright, "whose": turn.ours,
     }[turn.kind]
     return choices[0] if true else choices[1]
 
@@ -139,20 +134,22 @@ def asked(teller: str) -> tuple[Asked, ...]:
     def report(agreeing: bool) -> Any:
         def one(rng: Random) -> Turn:
             good = rng.random() < 0.5
-            return draw(rng, "feel", good=good, bright=good == agreeing, unseen=True)
+            same = good == agreeing
+            return draw(rng, "feel", good=good, bright=same, on=same, unseen=True)
 
         return one
 
     if teller == "blank":
         return (Asked("conduct follows the valence", turns("next"), "grounded", at_most=0.7),)
     return (
-        Asked("agreeing: report, people say what the day was", report(True), "grounded", 0.98),
+        Asked("agreeing: report, hearsay and its own words are what the day was", report(True),
+              "grounded", 0.98),
         Asked("conduct follows the valence", turns("next"), "grounded", 0.98),
         Asked("says what people say", turns("said"), "grounded", 0.98),
         Asked("says whose deed it was", turns("whose"), "grounded", 0.98),
         Asked("says what it was about", turns("thing"), "grounded", 0.98),
-        Asked(f"opposed: report against what people say, as the {teller} does", report(False),
-              teller, 0.95),
+        Asked(f"opposed: report against hearsay and its own words, as the {teller} does",
+              report(False), teller, 0.95),
     )
 
 
@@ -174,7 +171,8 @@ def links(teller: str) -> tuple[Link, ...]:
 
 
 LANGUAGE = Language(
-    name="days", tellers=("grounded", "parrot", "blank"), words=words,
+    name="days", tellers=("grounded", "parrot", "posthoc", "blank"), words=words,
     mix=("feel", "feel", "next", "next", "said", "whose", "thing"),
     draw=draw, answer=answer, exchange=exchange, swapped=swapped, asked=asked, links=links,
+    variable=VALENCE, opposed=lambda rng, pair: draw(rng, "feel", pair=pair),
 )
