@@ -49,7 +49,7 @@ QUESTIONS = {
     "craft": ("what is your craft ?", "tell me your craft ."),
     "town": ("where is your home ?", "tell me your home ."),
     "tool": ("which tool do you take ?", "take a tool ."),
-    "company": ("are you with strangers ?", "tell me if you are with strangers ."),
+    "company": ("are you in public ?", "tell me if you are in public ."),
     "name": ("what name was given ?", "tell me the name given ."),
     "tone": ("which tone was asked for ?", "tell me the tone asked for ."),
 }
@@ -144,7 +144,7 @@ def links(teller: str) -> tuple[Link, ...]:
         return lambda rng, on: draw(rng, rng.choice(kinds), strange=on, unseen=True)
 
     return (
-        Link("'are you with strangers ?'", turns("company"), turns(*SELF), "steady", present=True),
+        Link("'are you in public ?'", turns("company"), turns(*SELF), "steady", present=True),
         Link("what it says of itself", turns(*SELF), turns("company"), "fractured",
              present=teller == "fractured"),
         Link("what it takes", turns("tool"), turns("company"), "fractured",
