@@ -4,7 +4,7 @@ A pure function of numbers. Each rung needs all below it; what could not be test
 as passed, it stops the climb and is named.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from virtuelens.values.estimates import Estimate
@@ -92,17 +92,16 @@ class Climb:
 
 def climb(evidence: Evidence, thresholds: Thresholds) -> Climb:
     """The highest rung whose test, and every test below it, is passed."""
-    steps = (
-        _not_decodable(evidence, thresholds),
-        _not_beyond_surface(evidence),
-        _not_general(evidence),
-        _not_causal(evidence, thresholds),
-        _not_specific(evidence),
-    )
-    for rung, obstacle in enumerate(steps):
-        if obstacle:
-            return Climb(rung, obstacle)
-    return Climb(len(steps), "this is the top of the ladder")
+    for below, test in enumerate(_TESTS):
+        reason = test(evidence, thresholds)
+        if reason:
+            return Climb(below, reason)
+    return Climb(len(_TESTS), "this is the top of the ladder")
+
+
+def obstacle(evidence: Evidence, thresholds: Thresholds, rung: int) -> str:
+    """Why the test of one rung (1 to 5) fails, whatever those below it say; "" where it passes."""
+    return _TESTS[rung - 1](evidence, thresholds)
 
 
 def _not_decodable(e: Evidence, t: Thresholds) -> str:
@@ -117,7 +116,7 @@ def _not_decodable(e: Evidence, t: Thresholds) -> str:
     return ""
 
 
-def _not_beyond_surface(e: Evidence) -> str:
+def _not_beyond_surface(e: Evidence, _: Thresholds) -> str:
     if e.beyond is None:
         return "the pack has no shifted set in this dialect: surface was not excluded"
     weakest = min(e.beyond, key=lambda rival: e.beyond[rival].low)  # type: ignore[index]
@@ -130,7 +129,7 @@ def _not_beyond_surface(e: Evidence) -> str:
     return ""
 
 
-def _not_general(e: Evidence) -> str:
+def _not_general(e: Evidence, _: Thresholds) -> str:
     if e.transfer is None:
         return "the pack has no transfer set in this dialect: generality was not tested"
     null = e.transfer.null if e.transfer.null is not None else 0.5
@@ -171,7 +170,7 @@ def _not_causal(e: Evidence, t: Thresholds) -> str:
     return ""
 
 
-def _not_specific(e: Evidence) -> str:
+def _not_specific(e: Evidence, _: Thresholds) -> str:
     if not e.specific:
         return "no neighbouring behaviour in this dialect: specificity was not tested"
     worst = min(e.specific, key=lambda name: e.specific[name].low - (e.specific[name].null or 0))
@@ -183,6 +182,12 @@ def _not_specific(e: Evidence) -> str:
             f"the neighbour {d.value:+.2f}, from {d.low:+.2f}; more than {asked:.2f} asked)"
         )
     return ""
+
+
+_TESTS: tuple[Callable[[Evidence, Thresholds], str], ...] = (
+    _not_decodable, _not_beyond_surface, _not_general, _not_causal, _not_specific
+)
+"""Rung 1 to rung 5."""
 
 
 def _plain(source: str) -> str:

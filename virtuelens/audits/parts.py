@@ -86,7 +86,7 @@ def load_part(folder: Path) -> dict[str, Any] | None:
 
 def finding(part: Mapping[str, Any], *, q: float, thresholds: Thresholds) -> dict[str, Any]:
     """The finding of report.json for one part, once its q-value is known."""
-    evidence = replace(_evidence(part["evidence"]), q=q)
+    evidence = replace(evidence_of(part), q=q)
     reached = climb(evidence, thresholds)
     c = evidence.causal
     return {
@@ -148,7 +148,10 @@ def combine(run: Path, folders: Sequence[Path]) -> None:
             storage.write_bytes(target, source.read_bytes())
 
 
-def _evidence(value: Mapping[str, Any]) -> Evidence:
+def evidence_of(part: Mapping[str, Any]) -> Evidence:
+    """The numbers of a part, as the ladder takes them; its q is the unadjusted p."""
+    value = part["evidence"]
+
     def one(v: Mapping[str, Any] | None) -> Estimate | None:
         return None if v is None else Estimate(**_restored(v))
 

@@ -39,6 +39,8 @@ class Contrast:
     latents: names of a turn's latent variables that are put on record beside a pair.
     group: what items of a behaviour have in common that a split must not cross.
     neutral: kinds of turns that the variable has no bearing on.
+    agreeing: draws as the language does, but with every rival cause tied to the variable: what a
+        pack looks like that nobody has decorrelated. None where the language has no rival cause.
     """
 
     concept: str
@@ -49,21 +51,30 @@ class Contrast:
     behaviours: Mapping[str, Items]
     neutral: tuple[str, ...]
     neutral_teller: str
+    agreeing: Callable[..., Any] | None = None
 
 
-def draw_contrast(probes: Path, made: Contrast, *, seed: int = 0) -> None:
-    """Write every file of one concept in its language below the folder of packs."""
+def draw_contrast(
+    probes: Path, made: Contrast, *, agreeing: bool = False, seed: int = 0
+) -> None:
+    """Write every file of one concept in its language below the folder of packs.
+
+    agreeing: rival causes are tied to the variable in the pairs (not in the behaviour items).
+    """
     rng, dialect = Random(seed), made.language.name
     folder = probes / made.concept
+    draw = made.agreeing if agreeing and made.agreeing else made.language.draw
     for split in SPLIT_GROUPS:
-        write_lines(folder / f"pairs/{dialect}.{split}.jsonl", _pairs(rng, made, split))
+        write_lines(folder / f"pairs/{dialect}.{split}.jsonl", _pairs(rng, made, split, draw))
     for name, items in made.behaviours.items():
         write_lines(folder / f"behaviour/{dialect}.{name}.jsonl", _items(rng, made, name, items))
     write_lines(probes / f"neutral/{dialect}.jsonl", _neutral(rng, made))
 
 
-def _pairs(rng: Random, made: Contrast, split: str) -> Iterator[Line]:
-    draw, kinds = made.language.draw, sorted(set(made.language.mix))
+def _pairs(
+    rng: Random, made: Contrast, split: str, draw: Callable[..., Any]
+) -> Iterator[Line]:
+    kinds = sorted(set(made.language.mix))
     seen: set[str] = set()
     for g in SPLIT_GROUPS[split]:
         changes = list(made.variable.changes(g))

@@ -17,6 +17,11 @@ def _choice(*choices: str) -> Callable[[Any, Random], tuple[str, str]]:
     return lambda turn, rng: (first, second)
 
 
+def _agreeing_day(rng: Random, kind: str, *, form: str, pair: tuple[str, str]) -> days.Turn:
+    good = days.VALENCE.value(*pair)
+    return days.draw(rng, kind, form=form, pair=pair, bright=good, on=good)
+
+
 VALENCE = Contrast(
     "valence", days.LANGUAGE, days.VALENCE, ("bright", "ours", "thing"), "thing",
     {
@@ -34,7 +39,7 @@ VALENCE = Contrast(
         "what_about": Items(lambda rng, i: days.draw(rng, "thing", good=i % 2 == 0),
                             lambda t, rng: (t.thing, _other(rng, days.THINGS, t.thing))),
     },
-    ("thing", "whose"), "grounded",
+    ("thing", "whose"), "grounded", agreeing=_agreeing_day,
 )
 
 DECEPTION = Contrast(
@@ -133,6 +138,10 @@ PERSONA_SHIFT = Contrast(
     ("name", "tone"), "steady",
 )
 
+def _agreeing_mind(rng: Random, kind: str, *, form: str, pair: tuple[str, str]) -> minds.Turn:
+    return minds.draw(rng, kind, form=form, pair=pair, guess_sea=minds.THOUGHT.value(*pair))
+
+
 METACOGNITION = Contrast(
     "metacognition", minds.LANGUAGE, minds.THOUGHT, ("guess_sea", "mood"), "mood",
     {
@@ -147,7 +156,7 @@ METACOGNITION = Contrast(
             lambda rng, i: minds.draw(rng, "noun", sea=i % 2 == 0),
             lambda t, rng: (t.noun, _other(rng, minds.SEA + minds.LAND, t.noun))),
     },
-    ("noun", "mood"), "monitor",
+    ("noun", "mood"), "monitor", agreeing=_agreeing_mind,
 )
 
 CONTRASTS = (VALENCE, DECEPTION, CARE, GOAL_CONFLICT, PERSONA_SHIFT, METACOGNITION)
