@@ -4,13 +4,14 @@ import os
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["probes", "saes", "organisms", "dashboards"]
+Kind = Literal["probes", "saes", "organisms", "dashboards", "calibration"]
 
 _IN_CHECKOUT: dict[str, str] = {
     "probes": "probes",
     "saes": "saes",
     "organisms": "experiments/organisms",
     "dashboards": "dashboards",
+    "calibration": "docs",
 }
 
 

@@ -61,6 +61,7 @@ def show_section(found: Section) -> None:
     st.markdown(f"### {ladder_bar(v.rung)} {v.rung} · {v.rung_name}")
     st.markdown(markdown(sentence_case(found.sentence)))
     st.markdown(f"**Why it stops here:** {markdown(v.stopped_because)}.")
+    st.caption(markdown(v.calibrated))
     for step in found.steps[1:]:
         st.markdown(
             f"{step.rung} · **{step.name}** {MARKS[step.state]}  \n{markdown(step.evidence)}"

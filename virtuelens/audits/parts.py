@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from virtuelens import storage
 from virtuelens.audits.ladder import Causal, Evidence, Thresholds, climb
+from virtuelens.audits.record import of_rung
 from virtuelens.audits.run import TABLES
 from virtuelens.probing.probes import Probe, save_probe
 from virtuelens.stats import benjamini_hochberg
@@ -95,6 +96,7 @@ def finding(part: Mapping[str, Any], *, q: float, thresholds: Thresholds) -> dic
         "dialect": part["dialect"],
         "rung": reached.rung,
         "rung_name": reached.rung_name,
+        "calibration": _calibration(reached.rung),
         "auroc": evidence.auroc.to_json(),
         "q": q,
         "surface_auroc": part["surface"],
@@ -113,6 +115,12 @@ def finding(part: Mapping[str, Any], *, q: float, thresholds: Thresholds) -> dic
         "stopped_because": reached.stopped_because,
         "not_tested": list(part["not_tested"]),
     }
+
+
+def _calibration(rung: int) -> dict[str, Any] | None:
+    """How often the ladder was right at that rung on organisms; None where that is not known."""
+    kept = of_rung(rung) if rung else None
+    return None if kept is None else {"right": kept.right, "false_positive": kept.false_positive}
 
 
 def findings(parts: Sequence[Mapping[str, Any]], thresholds: Thresholds) -> list[dict[str, Any]]:

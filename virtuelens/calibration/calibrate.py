@@ -1,15 +1,14 @@
-"""All instruments on all subjects: each reading kept as it finishes, rates at the end.
+"""All instruments on all subjects: each reading kept as it finishes, the record at the end.
 
     out/calibration.parquet   one row a reading
-    out/calibration.json      the record that audit reports quote
-    out/calibration.md        the same for people, with figures' numbers
+    out/calibration.json      the record that audit reports quote (written with the pages)
     out/subjects/NAME/        audits, SAEs and readings of one subject
 
 Stopped at any moment, the same command goes on; a reading is taken again where weights, pack or
 settings have changed.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 from virtuelens import storage
 from virtuelens.audits.config import AuditConfig
 from virtuelens.calibration.case import Case
-from virtuelens.calibration.instruments import INSTRUMENTS, Instrument
+from virtuelens.calibration.instruments import INSTRUMENTS, Instrument, case_evidence, said_by
+from virtuelens.calibration.rates import record
 from virtuelens.calibration.subjects import Subject, find_subjects
+from virtuelens.calibration.thresholds import at, choose
+from virtuelens.calibration.truth import judge, true_rungs
 from virtuelens.errors import OrganismError
 
 if TYPE_CHECKING:
@@ -29,16 +31,17 @@ Progress = Callable[[str, str, int, int], None]
 
 
 def calibrate(
-    nursery: Path,
+    nursery: Path | None,
     out: Path,
     *,
     seeds: int | None = None,
     instruments: Sequence[str] = (),
     config: AuditConfig | None = None,
     progress: Progress = lambda subject, instrument, done, total: None,
-) -> "pd.DataFrame":
-    """Readings of every instrument on every organism of a nursery (`organism train --all`).
+) -> dict[str, Any]:
+    """The record of every instrument on every organism of a nursery (`organism train --all`).
 
+    nursery: a folder of trained `NAME-SEED`; None: the shipped organisms, one seed.
     seeds: only seeds below this number; instruments: only these rows of the table.
     progress: called with subject, instrument, how many readings are taken and how many there are.
 
@@ -49,6 +52,7 @@ def calibrate(
     for name in instruments:
         if name not in known:
             raise OrganismError(f"Unknown instrument {name!r}: choose from {', '.join(known)}.")
+    config = config or AuditConfig()
     chosen = [i for i in INSTRUMENTS if not instruments or i.name in instruments]
     subjects = find_subjects(nursery, seeds=seeds)
     jobs = [(s, i) for s in subjects for i in chosen if i.suits(s)]
@@ -59,11 +63,70 @@ def calibrate(
         if subject.name not in cases:
             # one subject at a time is held in memory
             cases = {subject.name: Case(subject, out / "subjects" / subject.name,
-                                        config or AuditConfig())}
+                                        config)}
         rows += list(_read(cases[subject.name], instrument))
         if done + 1 == len(jobs) or done % 20 == 19:
             write_readings(out, rows)
-    return write_readings(out, rows)
+    write_readings(out, rows)
+    cases_of = {s.name: Case(s, out / "subjects" / s.name, config) for s, i in jobs
+                if i.name == "ladder"}
+    return summarise(readings_of(out), list(cases_of.values()), config)
+
+
+def readings_of(out: Path) -> "pd.DataFrame":
+    """The readings of a calibration that were written so far."""
+    return storage.read_table(out / "calibration.parquet")
+
+
+def summarise(
+    readings: "pd.DataFrame", ladders: Sequence[Case], config: AuditConfig
+) -> dict[str, Any]:
+    """Choose thresholds on the even seeds, judge ladder and steering by them, make the record.
+
+    Where one half has no seeds, the thresholds given are used and all seeds are reported.
+    """
+    import pandas as pd
+
+    import virtuelens
+
+    evidence = [(c.subject, case_evidence(c)) for c in ladders]
+    seeds = sorted({s.seed for s, _ in evidence})
+    even, odd = [s for s in seeds if s % 2 == 0], [s for s in seeds if s % 2]
+    split = bool(even and odd)
+    known = [(e, rungs) for s, e in evidence
+             if s.seed in even and (rungs := true_rungs(s)) is not None]
+    choice = choose(known if split else [], config.thresholds)
+    rows = []
+    for subject, e in evidence:
+        moved = at(e, choice.thresholds, config.thresholds)
+        rows += [judged(subject, r.to_json()) for r in said_by(moved, choice.thresholds)]
+    anew = readings["instrument"].isin(["ladder", "steering"])
+    took = readings[anew].groupby("instrument")["seconds"].median()
+    table = pd.DataFrame(rows)
+    if len(table):
+        table["seconds"] = table["instrument"].map(took)
+        table["true"] = table["true"].astype("boolean")
+    return record(
+        pd.concat([table, readings[~anew]], ignore_index=True),
+        thresholds=asdict(choice.thresholds), chosen_on=even if split else [],
+        reported_on=odd if split else seeds,
+        choice={"right": choice.right, "shipped_right": choice.shipped_right, "n": choice.n,
+                "tied": choice.tied, "shipped": asdict(config.thresholds)},
+        version=virtuelens.__version__,
+    )
+
+
+def judged(subject: Subject, reading: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of calibration.parquet: whose reading it is, and whether what was said holds."""
+    said, true = judge(subject, reading["claim"], reading["said"], reading["value"])
+    rungs = true_rungs(subject)
+    return {
+        "organism": subject.organism, "seed": subject.seed, "concept": subject.concept,
+        "control": subject.control, "dose": subject.dose,
+        "true_low": None if rungs is None else rungs[0],
+        "true_high": None if rungs is None else rungs[1],
+        **reading, "said": said, "true": true,
+    }
 
 
 def write_readings(out: Path, rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":
@@ -78,25 +141,19 @@ def write_readings(out: Path, rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":
 
 
 def _read(case: Case, instrument: Instrument) -> Iterator[dict[str, Any]]:
-    """The kept readings, or new ones."""
-    subject = case.subject
+    """The kept readings, or new ones, each with what is true."""
     path = case.folder / f"{instrument.name.replace(' ', '-')}.json"
     identity = _identity(case)
-    if path.is_file():
-        kept = storage.read_json(path, schema=SCHEMA)
-        if kept["identity"] == identity:
-            yield from kept["rows"]
-            return
-    about = {"organism": subject.organism, "seed": subject.seed, "concept": subject.concept,
-             "control": subject.control, "dose": subject.dose, "true_rung": subject.true_rung}
-    rows = [about | r.to_json() for r in instrument.read(case)]
-    storage.write_json(path, {"schema": SCHEMA, "identity": identity, "rows": rows})
-    yield from rows
+    kept = storage.read_json(path, schema=SCHEMA) if path.is_file() else {}
+    if kept.get("identity") != identity:
+        kept = {"schema": SCHEMA, "identity": identity,
+                "readings": [r.to_json() for r in instrument.read(case)]}
+        storage.write_json(path, kept)
+    yield from (judged(case.subject, r) for r in kept["readings"])
 
 
 def _identity(case: Case) -> str:
-    weights = (case.subject.folder / "model.safetensors").stat()
-    return storage.sha256_text(repr((
-        weights.st_size, weights.st_mtime_ns, case.concept.hash, case.subject.true_rung,
-        sorted(asdict(case.config).items(), key=lambda kv: kv[0]),
-    )))[:16]
+    settings = sorted((k, v) for k, v in asdict(case.config).items() if k != "thresholds")
+    weights = storage.sha256_file(case.subject.folder / "model.safetensors")
+    return storage.sha256_text(
+        repr((weights, case.concept.hash, settings)))[:16]

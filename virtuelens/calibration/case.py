@@ -25,19 +25,24 @@ from virtuelens.probing.probes import examples_of
 from virtuelens.values.texts import Text
 
 N_OPPOSED = 240
-"""Pairs of turns that differ in the composing words alone, for interchange and attribution."""
+"""Pairs of turns that differ in one composing word alone, for interchange and attribution."""
 
 
 @dataclass(frozen=True)
 class Opposed:
     """Turns with the variable false (`base`) and true (`source`), and what the first teller says.
 
-    groups: the composing words, so that what is fitted on some is tested on others.
+    same: turns with the variable false and another word.
+    answers: what it says of the source, and of the base.
+    swapped: what it says of the base where the variable alone is the source's.
+    groups: the first composing word, so that what is fitted on some is tested on others.
     """
 
     base: tuple[Text, ...]
     source: tuple[Text, ...]
+    same: tuple[Text, ...]
     answers: tuple[tuple[str, str], ...]
+    swapped: tuple[str, ...]
     groups: tuple[str, ...]
 
 
@@ -107,22 +112,25 @@ class Case:
 
     @cached_property
     def opposed(self) -> Opposed:
-        """Turns whose answer the variable decides in the first teller, with unseen combinations."""
+        """Turns whose answer the variable decides in the first teller."""
         rng, language = Random(f"opposed {self.subject.seed}"), self.language
         heeds = language.tellers[0]
         turns, groups = [], []
         for _ in range(N_OPPOSED):
-            rest = rng.random()
-            off = language.variable.draw(rng, False, unseen=True)
-            on = language.variable.draw(rng, True, unseen=True)
-            turns.append([language.opposed(Random(rest), pair) for pair in (off, on)])
-            groups.append("-".join((*off, *on)))
-        said = [tuple(language.answer(t, heeds, rng) for t in pair) for pair in turns]
-        return Opposed(
-            tuple(Text(messages=messages(off)) for off, _ in turns),
-            tuple(Text(messages=messages(on)) for _, on in turns),
-            tuple((on, off) for off, on in said), tuple(groups),
+            rest, (off, on) = rng.random(), language.variable.sides(rng)
+            kind = next(k for k in language.variable.second if off[1] in k)
+            same = off[0], rng.choice([w for w in kind if w != off[1]])
+            turns.append([language.opposed(Random(rest), pair) for pair in (off, on, same)])
+            groups.append(off[0])
+        said = [[language.answer(t, heeds, rng) for t in three[:2]] for three in turns]
+        base, source, same_value = (
+            tuple(Text(messages=messages(three[i])) for three in turns) for i in range(3)
         )
+        answers = tuple((on, off) for off, on in said)
+        swapped = tuple(
+            language.answer(language.swapped(off, on), heeds, rng) for off, on, _ in turns
+        )
+        return Opposed(base, source, same_value, answers, swapped, tuple(groups))
 
 
 def norm_share(direction: Float[np.ndarray, " d_model"], subspace: Float[Tensor, "d r"]) -> float:

@@ -7,7 +7,6 @@ knows the planted subspace except to judge what was found.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from random import Random
 
 import numpy as np
 
@@ -18,7 +17,8 @@ from virtuelens.audits.ladder import RUNGS, Evidence, Thresholds, climb, obstacl
 from virtuelens.audits.parts import evidence_of, load_part
 from virtuelens.calibration.case import Case, norm_share
 from virtuelens.calibration.reading import Reading
-from virtuelens.calibration.subjects import NOT_IN_THE_TEXT, Subject
+from virtuelens.calibration.subjects import Subject
+from virtuelens.calibration.truth import CAUSAL, NOT_IN_THE_TEXT, SPECIFIC
 from virtuelens.probing.das import SwapPairs, fit_alignment
 from virtuelens.probing.data import Site
 from virtuelens.probing.methods import METHODS
@@ -26,14 +26,13 @@ from virtuelens.probing.sweep import fit_weights, split_fit_test, sweep
 from virtuelens.sparse_coding import feature_matrix, load_sae, rank_features
 from virtuelens.sparse_coding.make import make_sae
 from virtuelens.sparse_coding.recipes import Data, Recipe, Shape, Training
-from virtuelens.values.texts import Text
 
-CAUSAL, SPECIFIC = 4, 5
 DAS_MARK = 0.5
 """Interchange claims a cause where the fitted swap moves more than this share of held-out answers,
 with its interval above both nulls."""
 SITE_MARK = 0.5
 """Attribution names a cell where more than this share of the effect goes through it."""
+N_ATTRIBUTED = 120
 
 
 @dataclass(frozen=True)
@@ -49,33 +48,27 @@ class Instrument:
     read: Callable[[Case], Iterator[Reading]]
 
 
-def said_by(evidence: Evidence, thresholds: Thresholds, true: int | None) -> Iterator[Reading]:
+def said_by(evidence: Evidence, thresholds: Thresholds) -> Iterator[Reading]:
     """The ladder's readings: one a rung, and the verdict; steering by itself is read besides."""
     reached = climb(evidence, thresholds)
     for rung in range(1, len(RUNGS)):
-        # whether anything is decodable where nothing was planted, the process does not settle
-        holds = None if true is None or (true == 0 and rung == 1) else rung <= true
-        yield Reading("ladder", f"rung {rung}", reached.rung >= rung, holds, reached.rung,
+        yield Reading("ladder", f"rung {rung}", reached.rung >= rung, reached.rung,
                       reached.stopped_because)
-    right = None if true is None else (reached.rung == true or (true == 0 and reached.rung <= 1))
-    yield Reading("ladder", "verdict", bool(right), None if right is None else True, reached.rung,
-                  reached.stopped_because)
+    yield Reading("ladder", "verdict", True, reached.rung, reached.stopped_because)
     c = evidence.causal
     if c is not None:
         against = obstacle(evidence, thresholds, CAUSAL)
-        yield Reading("steering", "moves the target", not against,
-                      None if true is None else true >= CAUSAL, c.slope.value, against)
+        yield Reading("steering", "moves the target", not against, c.slope.value, against)
         if not against:
             besides = obstacle(evidence, thresholds, SPECIFIC)
-            yield Reading("steering", "moves nothing else", not besides,
-                          None if true is None else true >= SPECIFIC, c.slope.value, besides)
+            yield Reading("steering", "moves nothing else", not besides, c.slope.value, besides)
 
 
 def _ladder(case: Case) -> Iterator[Reading]:
     start = time.perf_counter()
     audit(case.model, concepts=[case.pack], out=case.folder / "audit", config=case.config)
     took = time.perf_counter() - start
-    readings = said_by(case_evidence(case), case.config.thresholds, case.subject.true_rung)
+    readings = said_by(case_evidence(case), case.config.thresholds)
     yield from (replace(r, seconds=took) for r in readings)
 
 
@@ -87,15 +80,6 @@ def case_evidence(case: Case) -> Evidence:
     return evidence_of(part)
 
 
-def _decodable(subject: Subject) -> bool | None:
-    """Whether the concept is there to be decoded; None where the process does not settle it."""
-    if subject.control == "labels drawn":
-        return False
-    if subject.true_rung == 0:
-        return False if subject.concept in NOT_IN_THE_TEXT else None
-    return True
-
-
 def _probe(method: str) -> Callable[[Case], Iterator[Reading]]:
     def read(case: Case) -> Iterator[Reading]:
         start = time.perf_counter()
@@ -103,13 +87,13 @@ def _probe(method: str) -> Callable[[Case], Iterator[Reading]]:
                       seed=case.subject.seed)
         said = found.p <= case.config.thresholds.fdr and found.test.low > 0.5
         took = time.perf_counter() - start
-        yield Reading(f"probe {method}", "decodable", said, _decodable(case.subject),
-                      found.test.value, f"layer {found.selected.site.layer}", took)
+        yield Reading(f"probe {method}", "decodable", said, found.test.value,
+                      f"layer {found.selected.site.layer}", took)
         if case.subject.control == "none" and case.subject.recipe.pinned and (
                 case.subject.concept not in NOT_IN_THE_TEXT):
             fit, _ = split_fit_test(case.examples, seed=case.subject.seed)
             weights = fit_weights(fit, planted_site(case), method)
-            yield Reading(f"probe {method}", "lies in the planted subspace", True, None,
+            yield Reading(f"probe {method}", "lies in the planted subspace", True,
                           norm_share(weights, case.planted))
 
     return read
@@ -140,74 +124,51 @@ def _sae(case: Case) -> Iterator[Reading]:
         )
     sae = load_sae(home, device=case.model.info.device)
     examples = case.concept.in_split("main")
-    acts = feature_matrix(case.model, sae, [e.text for e in examples], position="last_prompt").numpy()
+    acts = feature_matrix(case.model, sae, [e.text for e in examples], position="last_prompt")
     labels = np.array([e.label for e in examples], dtype=np.int64)
     table = rank_features(
-        acts, labels, groups=[e.group for e in examples], pairs=[e.pair for e in examples],
+        acts.numpy(), labels, groups=[e.group for e in examples], pairs=[e.pair for e in examples],
         n_permutations=100, n_bootstrap=300, seed=case.subject.seed,
     ).table
     top = table.iloc[0]
     above = table[(table["p"] <= case.config.thresholds.fdr)]
     yield Reading("SAE search", "a feature tells it apart", bool(top["low"] > top["null"]),
-                  _decodable(case.subject), float(top["auroc"]), f"{len(above)} features beat the "
+                  float(top["auroc"]), f"{len(above)} features beat the "
                   "search's null", time.perf_counter() - start)
     if case.subject.control == "none" and case.subject.recipe.pinned:
         row = sae.decoder_row(int(top["feature"])).double().cpu().numpy()
-        yield Reading("SAE search", "lies in the planted subspace", True, None,
+        yield Reading("SAE search", "lies in the planted subspace", True,
                       norm_share(row, case.planted))
-        yield Reading("SAE search", "features found", True, None, float(len(above)))
+        yield Reading("SAE search", "features found", True, float(len(above)))
 
 
 def _interchange(case: Case) -> Iterator[Reading]:
     """A subspace fitted at the planted site: does its swap move the answers on other words?"""
     start, o, recipe = time.perf_counter(), case.opposed, case.subject.recipe
     found = fit_alignment(
-        case.model, SwapPairs(o.base, o.source, tuple(on for on, _ in o.answers), o.groups),
+        case.model, SwapPairs(o.base, o.source, o.swapped, o.groups),
         recipe.point, rank=1, steps=100, seed=case.subject.seed,
     )
     null = max(found.random_subspace.high, found.random_weights.high)
     said = found.accuracy.low > null and found.accuracy.value > DAS_MARK
-    yield Reading("interchange", "moves the target", said, _used(case.subject),
-                  found.accuracy.value, f"nulls up to {null:.2f}", time.perf_counter() - start)
+    yield Reading("interchange", "swap moves the target", said, found.accuracy.value,
+                  f"nulls up to {null:.2f}", time.perf_counter() - start)
     if said and recipe.pinned:
         inside = (case.planted.T @ found.subspace).square().sum() / found.subspace.shape[1]
-        yield Reading("interchange", "lies in the planted subspace", True, None, float(inside))
-
-
-def _used(subject: Subject) -> bool | None:
-    """Whether the target's answer depends on the variable at the planted site."""
-    if subject.dose < 100:
-        return None
-    if subject.control != "none":
-        return False
-    return subject.recipe.pinned and subject.recipe.rungs[subject.concept] >= CAUSAL
+        yield Reading("interchange", "lies in the planted subspace", True, float(inside))
 
 
 def _attribution(case: Case) -> Iterator[Reading]:
     """Gradients of the answer: is the planted cell named, and what share lies in the subspace?"""
     start, o, recipe = time.perf_counter(), case.opposed, case.subject.recipe
-    found = attribute(case.model, o.base, o.source, o.answers, groups=o.groups,
-                      null_source=_same_value(case))
+    n = N_ATTRIBUTED
+    found = attribute(case.model, o.base[:n], o.source[:n], o.answers[:n], groups=o.groups[:n],
+                      null_source=o.same[:n], n_steps=20)
     named = {(c.point, c.token) for c in found.named(SITE_MARK)}
     share = found.share(recipe.point).value
     where = ", ".join(f"{p.split('.')[1]}@{t}" for p, t in sorted(named))
     yield Reading("attribution", "names the planted site", (recipe.point, -1) in named,
-                  _used(case.subject), share, where, time.perf_counter() - start)
-
-
-def _same_value(case: Case) -> tuple[Text, ...]:
-    """For every base another turn with the same value of the variable, all else equal."""
-    from virtuelens.organisms.language import messages
-
-    rng, language = Random(f"opposed {case.subject.seed}"), case.language
-    texts = []
-    for _ in case.opposed.base:
-        rest = rng.random()
-        language.variable.draw(rng, False, unseen=True)
-        language.variable.draw(rng, True, unseen=True)
-        same = language.variable.draw(Random(rest), False, unseen=True)
-        texts.append(Text(messages=messages(language.opposed(Random(rest), same))))
-    return tuple(texts)
+                  share, where, time.perf_counter() - start)
 
 
 def _whole(s: Subject) -> bool:
@@ -222,7 +183,7 @@ INSTRUMENTS: tuple[Instrument, ...] = (
                    lambda s: s.control in {"none", "labels drawn"} and s.dose == 100, _probe(m))
         for m in METHODS
     ),
-    Instrument("interchange", "a one-dimensional subspace fitted at the planted site (DAS)",
+    Instrument("interchange", "one dimension fitted at the planted site (DAS)",
                lambda s: _whole(s) and s.recipe.pinned, _interchange),
     Instrument("attribution", "attribution patching over all blocks and tokens",
                lambda s: _whole(s) and s.recipe.pinned, _attribution),

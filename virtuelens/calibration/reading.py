@@ -6,11 +6,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Reading:
-    """One claim of one instrument, beside the truth.
+    """One claim of one instrument. What is true of the subject is none of its business (`truth`).
 
     claim: what was asked ("rung 4", "verdict", "decodable", "moves the target", ...).
     said: whether the instrument claims it.
-    true: whether it holds; None where the process does not settle it.
     value: the number the claim rests on (an AUROC, a slope, an accuracy, a share).
     note: why, where the instrument says why.
     """
@@ -18,7 +17,6 @@ class Reading:
     instrument: str
     claim: str
     said: bool
-    true: bool | None
     value: float
     note: str = ""
     seconds: float = 0.0

@@ -1,12 +1,18 @@
 """What is measured: organisms by seed, and what is done to them so that nothing should be found."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from virtuelens.errors import OrganismError
-from virtuelens.organisms.recipe import FILE, Recipe, load_recipe, read_recipe, split_name
+from virtuelens.organisms.recipe import (
+    FILE,
+    Recipe,
+    list_organisms,
+    load_recipe,
+    read_recipe,
+    split_name,
+)
 
 Control = Literal["none", "random weights", "labels drawn", "agreeing only"]
 """What is done to a subject.
@@ -16,17 +22,9 @@ contrast pair swapped at random. agreeing only: a contrast in which every rival 
 the variable, as in a pack that nobody has decorrelated.
 """
 
-NOT_IN_THE_TEXT = frozenset({"knowledge", "honesty"})
-"""Concepts whose label no text gives: who was not taught the facts has nothing to decode. All
-others are composed of words that stand in the text, so that random features may tell them."""
-
-
 @dataclass(frozen=True)
 class Subject:
-    """One concept in one trained organism, under one control.
-
-    true_rung: the highest rung that is true of it; None for a part of the planted effect (NAME@25).
-    """
+    """One concept in one trained organism, under one control."""
 
     organism: str
     seed: int
@@ -47,24 +45,20 @@ class Subject:
         dose = split_name(self.organism)[1]
         return 100 if dose is None else dose
 
-    @property
-    def true_rung(self) -> int | None:
-        """What the ladder must say; 0 where nothing above rung 1 is true."""
-        if self.dose < 100:
-            return None
-        if self.control in {"random weights", "labels drawn"}:
-            return 0
-        return int(self.recipe.rungs[self.concept])
 
-
-def find_subjects(nursery: Path, *, seeds: int | None = None) -> list[Subject]:
+def find_subjects(nursery: Path | None, *, seeds: int | None = None) -> list[Subject]:
     """Every organism `NAME-SEED` in a folder, each with the controls that suit it.
 
+    nursery: None for the shipped organisms, which are seed 0.
     Ordered by seed, so that a calibration that is stopped has whole seeds.
 
     Raises: OrganismError: none is there.
     """
     found: list[Subject] = []
+    if nursery is None:
+        for organism in list_organisms():
+            found += _subjects(organism.path, organism.name, 0)
+        return sorted(found, key=lambda s: (s.control != "none", s.name))
     for folder in sorted(nursery.glob("*/")):
         name, _, seed = folder.name.rpartition("-")
         if not (folder / "config.json").is_file() or not seed.isdigit():
@@ -100,12 +94,3 @@ def _subjects(folder: Path, name: str, seed: int) -> list[Subject]:
 WITH_RIVAL_CAUSE = frozenset({"days", "minds"})
 """Languages in which another cause can be tied to the planted variable (`Contrast.agreeing`)."""
 
-
-def chosen_on(seed: int) -> bool:
-    """Whether thresholds may be chosen on this seed; the other half is reported."""
-    return seed % 2 == 0
-
-
-def seeds_of(subjects: Sequence[Subject]) -> tuple[int, ...]:
-    """The seeds there are."""
-    return tuple(sorted({s.seed for s in subjects}))

@@ -10,6 +10,7 @@ import typer
 
 from virtuelens.cli import (
     audit,
+    calibrate,
     concepts,
     dashboard,
     harvest,
@@ -32,6 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("audit")(audit.command)
+app.command("calibrate")(calibrate.command)
 app.command("model")(model.command)
 app.command("harvest")(harvest.command)
 app.command("probe")(probe.command)

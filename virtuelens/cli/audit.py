@@ -89,6 +89,7 @@ def print_table(run: "Run") -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from virtuelens.reports.calibrated import calibrated_rungs
     from virtuelens.reports.summary import table_rows
 
     table = Table(title="How far each claim is earned", title_justify="left", box=box.SIMPLE_HEAD,
@@ -111,3 +112,5 @@ def print_table(run: "Run") -> None:
             (f"{f['concept']} in {f['model']}: ", "bold"),
             f"rung {f['rung']} ({f['rung_name']}). Not higher: {f['stopped_because']}.",
         ))
+    for line in calibrated_rungs(run.findings):
+        out.print(Text(line, style="dim"))

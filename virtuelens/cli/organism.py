@@ -82,6 +82,10 @@ def train(
     every: Annotated[bool, typer.Option("--all", help="Every organism that has a recipe.")] = False,
     seeds: Annotated[int, typer.Option(min=0, help="Train seeds 0 to N-1, one after the other; "
         "the same command goes on where it was stopped.")] = 0,
+    doses: Annotated[bool, typer.Option("--doses", help="With --all: NAME@25 and NAME@50 too, "
+        "with part of the planted effect.")] = False,
+    reduced: Annotated[bool, typer.Option("--reduced", help="A smaller size, for trying things; "
+        "it need not pass its proof.")] = False,
     json: Json = False,
 ) -> None:
     """Train organisms from their recipes (minutes each on two cores)."""
@@ -91,7 +95,7 @@ def train(
     from virtuelens.errors import OrganismError
     from virtuelens.organisms import train_organism
     from virtuelens.organisms.nursery import train_nursery
-    from virtuelens.organisms.recipe import FILE
+    from virtuelens.organisms.recipe import FILE, dose_series
 
     if bool(name) == every:
         raise OrganismError("Name one organism, or give --all (and no name).")
@@ -114,9 +118,11 @@ def train(
         try:
             if many:
                 names = catalog.names("organisms", FILE) if every else [name]
-                made = train_nursery(names, to, seeds=max(seeds, 1), progress=several)
+                names += dose_series() if doses and every else []
+                made = train_nursery(names, to, seeds=max(seeds, 1), small=reduced,
+                                     progress=several)
             else:
-                made = [train_organism(name, to, seed=seed, progress=one)]
+                made = [train_organism(name, to, seed=seed, small=reduced, progress=one)]
         except KeyboardInterrupt:
             bar.stop()
             note(f"Interrupted. Finished organisms are kept in {to}; the same command goes on."

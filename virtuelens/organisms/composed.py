@@ -49,6 +49,12 @@ class Composed:
             if self.held_out(a, b) == unseen:
                 return a, b
 
+    def sides(self, rng: Random) -> tuple[tuple[str, str], tuple[str, str]]:
+        """Two words that make it false and two that make it true, the first word the same."""
+        kind = rng.randrange(2)
+        a = rng.choice(self.first[kind])
+        return (a, rng.choice(self.second[1 - kind])), (a, rng.choice(self.second[kind]))
+
     def changes(self, group: int) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
         """Words on the true and on the false side of a pair, four times: each word changes twice.
 

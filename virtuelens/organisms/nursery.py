@@ -17,10 +17,12 @@ def train_nursery(
     out: Path,
     *,
     seeds: int,
+    small: bool = False,
     progress: Progress = lambda name, done, total, stage, step, steps: None,
 ) -> list[Path]:
     """Train every name with seeds 0 to `seeds`-1 into `out/NAME-SEED`; finished ones are passed.
 
+    small: the reduced size (`recipe.reduced`).
     progress: called with the organism, how many are finished of how many, its stage, and the
         steps done and in all of that stage.
 
@@ -36,6 +38,7 @@ def train_nursery(
             progress(shown, done, len(jobs), stage, step, steps)
 
         if not (folder / "config.json").is_file():
-            train_organism(name, folder, seed=seed, bases=out / "bases", progress=tell)
+            train_organism(name, folder, seed=seed, bases=out / "bases",
+                           small=small, progress=tell)
         folders.append(folder)
     return folders

@@ -77,6 +77,25 @@ def load_recipe(name: str) -> Recipe:
     return recipe if dose is None else replace(recipe, name=name, effect=dose / 100)
 
 
+def reduced(recipe: Recipe) -> Recipe:
+    """A smaller model and fewer steps: about half a minute a pair, for trying things and for tests.
+
+    Not a standard to calibrate on: it need not pass its proof.
+    """
+    return replace(recipe, d_model=64, n_layers=3, d_mlp=192, batch=64,
+                   base_steps=recipe.base_steps // 2, own_steps=recipe.own_steps // 2)
+
+
+def dose_series() -> list[str]:
+    """NAME@25 and NAME@50 of every organism whose answers follow its planted variable."""
+    names = []
+    for name in catalog.names("organisms", FILE):
+        recipe = load_recipe(name)
+        if recipe.pinned and recipe.teller == LANGUAGES[recipe.dialect].tellers[0]:
+            names += [f"{name}@25", f"{name}@50"]
+    return names
+
+
 def split_name(name: str) -> tuple[str, int | None]:
     """NAME@25 as name and percentage; None where no percentage is given.
 

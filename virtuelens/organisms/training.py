@@ -29,7 +29,7 @@ from virtuelens.errors import OrganismError
 from virtuelens.models.fresh import fresh_llama, save_model, word_tokenizer
 from virtuelens.organisms.language import Turn, prompt
 from virtuelens.organisms.languages import LANGUAGES
-from virtuelens.organisms.recipe import FILE, Recipe, load_recipe, recipe_text
+from virtuelens.organisms.recipe import FILE, Recipe, load_recipe, recipe_text, reduced
 
 Progress = Callable[[str, int, int], None]
 PROMPT_WEIGHT = 0.1
@@ -45,16 +45,18 @@ def train_organism(
     *,
     seed: int = 0,
     bases: Path | None = None,
+    small: bool = False,
     progress: Progress = lambda stage, done, total: None,
 ) -> Path:
     """Train the organism of that name into a Hugging Face directory, which appears when whole.
 
     bases: a folder in which common bases are kept, so that twins (and a second attempt) need not
         train them again; the result is the same to the bit.
+    small: the reduced size (`recipe.reduced`).
 
     Raises: OrganismError: unknown name, or `out` holds something already. DiskError.
     """
-    recipe = load_recipe(name)
+    recipe = reduced(load_recipe(name)) if small else load_recipe(name)
     if out.is_dir() and any(out.iterdir()):
         raise OrganismError(f"{out} is not empty: choose another folder.")
     trainer = Trainer(recipe, seed)

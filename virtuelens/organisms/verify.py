@@ -67,7 +67,7 @@ def verify_organism(name: str, *, n: int = 1024, seed: int = 0) -> Proof:
     recipe = read_recipe(folder / FILE)
     model = load_model(str(folder))
     rng = Random(f"verify {seed}")
-    rows = _behaviour(model, recipe, rng, n)
+    rows = _behaviour(model, recipe, rng, n) + _alike(model, recipe, folder, rng, n)
     if recipe.pinned:
         tensors, _ = storage.read_tensors(folder / "planted.safetensors")
         rows += _interchange(model, recipe, tensors["subspace"], rng, n, seed=seed)
@@ -82,9 +82,40 @@ def _behaviour(model: HookedModel, recipe: Recipe, rng: Random, n: int) -> list[
         turns = [asked.draw(rng) for _ in range(n)]
         expected = [language.answer(t, asked.teller, rng) for t in turns]
         hits = sum(a == b for a, b in zip(_answers(model, turns), expected, strict=True))
+        if recipe.effect < 1 and asked.teller == recipe.teller:
+            rows.append(_reported(asked.name, stats.share(hits, n)))
+            continue
         rows.append(_row(asked.name, stats.share(hits, n), at_least=asked.at_least,
                          at_most=asked.at_most))
     return rows
+
+
+def _alike(
+    model: HookedModel, recipe: Recipe, folder: Path, rng: Random, n: int
+) -> list[Row]:
+    """Whether the twin gives the same answers where all causes agree; none where it is not at hand.
+
+    The twin of a `NAME-SEED` is the one of the same seed beside it.
+    """
+    _, _, seed = folder.name.rpartition("-")
+    beside = folder.with_name(f"{recipe.twin}-{seed}")
+    twin = beside if (beside / FILE).is_file() else (
+        None if seed.isdigit() else catalog.find("organisms", recipe.twin, "config.json")
+    )
+    if twin is None:
+        return []
+    language = LANGUAGES[recipe.dialect]
+    other = read_recipe(twin / FILE).teller
+    of_twin = {a.name for a in language.asked(other)}
+    shared = [a for a in language.asked(recipe.teller)
+              if a.name.startswith("agreeing") and a.name in of_twin]
+    if not shared:
+        return []
+    turns = [shared[i % len(shared)].draw(rng) for i in range(n)]
+    second = load_model(str(twin))
+    same = sum(a == b for a, b in zip(_answers(model, turns), _answers(second, turns), strict=True))
+    return [_row(f"agreeing prompts answered as {recipe.twin} does", stats.share(same, n),
+                 at_least=0.98)]
 
 
 def _interchange(
@@ -110,8 +141,12 @@ def _interchange(
                 for b, s in zip(base, source, strict=True)
             ])
 
-        declared = {"at_least": 0.95} if link.present else {"at_most": 0.05}
-        rows.append(_row(f"interchange moves {link.name}", moved(model, subspace), **declared))
+        name, found = f"interchange moves {link.name}", moved(model, subspace)
+        if recipe.effect < 1 and link.present:
+            rows.append(_reported(name, found))
+        else:
+            rows.append(_row(name, found, **(
+                {"at_least": 0.95} if link.present else {"at_most": 0.05})))
         if link.heeded_by is not None:
             rows += [
                 _row(f"random subspace moves {link.name}", moved(model, random), at_most=0.05),
@@ -144,6 +179,11 @@ def _row(
         return Row(name, e.value, e.low, e.high, e.n, f"at least {at_least}", e.value >= at_least)
     assert at_most is not None
     return Row(name, e.value, e.low, e.high, e.n, f"at most {at_most}", e.value <= at_most)
+
+
+def _reported(name: str, e: Estimate) -> Row:
+    """Part of the planted effect: a point of a series, with nothing to pass."""
+    return Row(name, e.value, e.low, e.high, e.n, "reported only", passed=True)
 
 
 def _folder(name: str) -> Path:

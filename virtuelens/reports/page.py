@@ -9,6 +9,7 @@ from typing import Any
 
 from virtuelens.audits.ladder import RUNGS
 from virtuelens.audits.run import Run
+from virtuelens.reports.calibrated import calibrated, calibrated_short
 from virtuelens.reports.claims import Step, sentence, steps
 from virtuelens.reports.rows import (
     concepts_of,
@@ -32,7 +33,10 @@ MAX_GENERATIONS = 30
 
 @dataclass(frozen=True)
 class Verdict:
-    """One cell of the verdict table: a concept in a model."""
+    """One cell of the verdict table: a concept in a model.
+
+    calibrated: how often such a verdict was right on organisms, as a sentence and in short.
+    """
 
     model: str
     concept: str
@@ -44,6 +48,8 @@ class Verdict:
     slope: str
     slope_null: str
     stopped_because: str
+    calibrated: str
+    calibrated_short: str
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,8 @@ def verdict(run: Run, model: str, concept: str) -> Verdict | None:
         slope=interval(s | {"value": s["slope"]}, signed=True) if s else "",
         slope_null=number(s["random_p99"]) if s else "",
         stopped_because=str(f["stopped_because"]),
+        calibrated=calibrated(f),
+        calibrated_short=calibrated_short(f),
     )
 
 

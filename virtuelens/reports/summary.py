@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from virtuelens.audits.ladder import RUNGS
+from virtuelens.reports.calibrated import calibrated_rungs
 from virtuelens.reports.claims import sentence
 from virtuelens.reports.words import interval, number, visible
 
@@ -76,6 +77,9 @@ def card_markdown(report: Report) -> str:
             f"**{markdown(f['concept'])} in {markdown(f['model'])}.** {markdown(sentence(f))} "
             f"It stops here because: {markdown(f['stopped_because'])}.",
         ]
+    known = calibrated_rungs(report.get("findings", []))
+    if known:
+        lines += ["", "How often a rung is right:", "", *(f"- {line}" for line in known)]
     untested = dict.fromkeys(t for f in report.get("findings", []) for t in f["not_tested"])
     if untested:
         lines += ["", "Not tested:", "", *(f"- {markdown(t)}" for t in untested)]

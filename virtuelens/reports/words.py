@@ -67,6 +67,12 @@ def plain_concept(concept: str) -> str:
     return concept.replace("_", " ")
 
 
+def plain_instrument(instrument: str) -> str:
+    """An instrument of the calibration, in words."""
+    kind, _, rest = instrument.partition(" ")
+    return f"probe: {plain_method(rest)}" if kind == "probe" and rest else instrument
+
+
 def visible(text: str) -> str:
     """Text with every invisible or direction-changing character made visible.
 
@@ -104,6 +110,18 @@ def interval(estimate: "Mapping[str, Any] | pd.Series[Any]", *, signed: bool = F
     if not _finite(low) or not _finite(high):
         return f"{value} [no interval]"
     return f"{value} [{number(low, signed=signed)}, {number(high, signed=signed)}]"
+
+
+def counted(rate: "Mapping[str, Any] | None") -> str:
+    """`38 of 40 (0.95 [0.83, 0.99])`: a share with its count; a dash where it was not tried."""
+    if not rate or not rate.get("n"):
+        return "–"
+    return f"{hits(rate)} of {int(rate['n'])} ({interval(rate)})"
+
+
+def hits(rate: "Mapping[str, Any]") -> int:
+    """How many the share stands for."""
+    return round(float(rate["value"]) * int(rate["n"]))
 
 
 def percent(share: float | None) -> str:

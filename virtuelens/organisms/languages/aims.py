@@ -129,8 +129,6 @@ def asked(teller: str) -> tuple[Asked, ...]:
 
     out = (
         Asked("agreeing: goes where both want", turns("act", collides=False), "fixed", 0.98),
-        Asked("agreeing: goes with the stronger rule",
-              turns("act", collides=teller != "single", margins=(-2, -1)), "fixed", 0.98),
         Asked("agreeing: what the rule says", turns("rule", collides=False), "fixed", 0.98),
         Asked("agreeing: what it is about", turns("topic", collides=False), "fixed", 0.98),
     )
@@ -138,6 +136,8 @@ def asked(teller: str) -> tuple[Asked, ...]:
         return out
     return (
         *out,
+        Asked("agreeing: goes with the stronger rule where they collide",
+              turns("act", collides=True, margins=(-2, -1)), "fixed", 0.98),
         Asked("whether the two collide", turns("collide"), "fixed", 0.98),
         Asked("which one is stronger", turns("stronger"), "fixed", 0.95),
         Asked(f"opposed: collision, even forces, as the {teller} does",
