@@ -24,6 +24,7 @@ def test_all_dimensions_after_the_last_block_carry_the_answer(llama: HookedModel
     found = fit_alignment(llama, pairs(llama), LAST, rank=32, steps=1)
     assert found.accuracy.value == 1.0
     assert found.random_subspace.value == 1.0  # any basis of everything does
+    assert found.whole.value == 1.0
     assert 0 < found.accuracy.n < 24
 
 

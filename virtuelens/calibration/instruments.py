@@ -28,8 +28,10 @@ from virtuelens.sparse_coding.make import make_sae
 from virtuelens.sparse_coding.recipes import Data, Recipe, Shape, Training
 
 DAS_MARK = 0.5
-"""Interchange claims a cause where the fitted swap moves more than this share of held-out answers,
-with its interval above both nulls."""
+"""Interchange claims a cause where the fitted swap moves more than this share of the held-out
+answers that random subspaces leave where they were, with its interval above both nulls, and the
+swap of the whole activation does too (else the subspace is an illusion). An answer with two words
+is as expected half of the time whatever is swapped."""
 SITE_MARK = 0.5
 """Attribution names a cell where more than this share of the effect goes through it."""
 N_ATTRIBUTED = 120
@@ -149,10 +151,13 @@ def _interchange(case: Case) -> Iterator[Reading]:
         case.model, SwapPairs(o.base, o.source, o.swapped, o.groups),
         recipe.point, rank=1, steps=100, seed=case.subject.seed,
     )
-    null = max(found.random_subspace.high, found.random_weights.high)
-    said = found.accuracy.low > null and found.accuracy.value > DAS_MARK
+    nulls = (found.random_subspace, found.random_weights)
+    null, left = max(e.high for e in nulls), 1 - max(e.value for e in nulls)
+    mark = 1 - left + DAS_MARK * left
+    said = found.accuracy.low > null and min(found.accuracy.value, found.whole.value) > mark
     yield Reading("interchange", "swap moves the target", said, found.accuracy.value,
-                  f"nulls up to {null:.2f}", time.perf_counter() - start)
+                  f"nulls up to {null:.2f}, whole {found.whole.value:.2f}",
+                  time.perf_counter() - start)
     if said and recipe.pinned:
         inside = (case.planted.T @ found.subspace).square().sum() / found.subspace.shape[1]
         yield Reading("interchange", "lies in the planted subspace", True, float(inside))

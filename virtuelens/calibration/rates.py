@@ -125,6 +125,10 @@ def verdicts(readings: "pd.DataFrame") -> Iterator[dict[str, Any]]:
         }
 
 
+WITH_MARKS = ("ladder", "steering", "interchange", "attribution")
+"""Instruments whose claims rest on marks that were chosen; the others have a p-value alone."""
+
+
 def record(
     readings: "pd.DataFrame", *, thresholds: dict[str, float], chosen_on: Sequence[int],
     reported_on: Sequence[int], choice: dict[str, Any], version: str,
@@ -132,13 +136,11 @@ def record(
     """The machine-readable summary: `docs/calibration.json`.
 
     instruments: instrument -> claim -> {"right", "false_positive"}, each {value, low, high, n} or
-        null; ladder and steering on the seeds that thresholds were not chosen on, the others on
-        all seeds.
+        null; those of `WITH_MARKS` on the seeds that marks were not chosen on, others on all.
     """
     held = readings[readings["seed"].isin(list(reported_on))]
-    by_threshold = readings["instrument"].isin(["ladder", "steering"])
-    judged = rates(_concat(held[held["instrument"].isin(["ladder", "steering"])],
-                           readings[~by_threshold]))
+    judged = rates(_concat(held[held["instrument"].isin(WITH_MARKS)],
+                           readings[~readings["instrument"].isin(WITH_MARKS)]))
     instruments: dict[str, Any] = {}
     for r in judged:
         instruments.setdefault(r.instrument, {})[r.claim] = {

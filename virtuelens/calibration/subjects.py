@@ -5,14 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from virtuelens.errors import OrganismError
-from virtuelens.organisms.recipe import (
-    FILE,
-    Recipe,
-    list_organisms,
-    load_recipe,
-    read_recipe,
-    split_name,
-)
+from virtuelens.organisms.recipe import Recipe, list_organisms, load_recipe, split_name
 
 Control = Literal["none", "random weights", "labels drawn", "agreeing only"]
 """What is done to a subject.
@@ -74,20 +67,18 @@ def find_subjects(nursery: Path | None, *, seeds: int | None = None) -> list[Sub
 
 
 def _subjects(folder: Path, name: str, seed: int) -> list[Subject]:
-    recipe = read_recipe(folder / FILE)
-    # what is true of it is said by the recipe of today: weights may have been trained before
-    rungs = load_recipe(split_name(name)[0]).rungs
+    recipe = load_recipe(name)
     out = []
-    for concept in rungs:
-        one = Subject(name, seed, folder, load_recipe(name), concept)
+    for concept in recipe.rungs:
+        one = Subject(name, seed, folder, recipe, concept)
         out.append(one)
         if one.dose < 100:
             continue
-        out.append(Subject(name, seed, folder, one.recipe, concept, "random weights"))
+        out.append(Subject(name, seed, folder, recipe, concept, "random weights"))
         if recipe.pinned:
-            out.append(Subject(name, seed, folder, one.recipe, concept, "labels drawn"))
+            out.append(Subject(name, seed, folder, recipe, concept, "labels drawn"))
         if recipe.dialect in WITH_RIVAL_CAUSE and recipe.pinned:
-            out.append(Subject(name, seed, folder, one.recipe, concept, "agreeing only"))
+            out.append(Subject(name, seed, folder, recipe, concept, "agreeing only"))
     return out
 
 

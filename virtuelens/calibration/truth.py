@@ -6,29 +6,28 @@ NOT_IN_THE_TEXT = frozenset({"knowledge", "honesty"})
 """Concepts whose label no text gives: who was not taught the facts has nothing to decode. All
 others are composed of words that stand in the text, so that random features may tell them."""
 
-CAUSAL, SPECIFIC, TOP = 4, 5, 5
+CAUSAL, SPECIFIC = 4, 5
 
 
 def true_rungs(s: Subject) -> tuple[int, int] | None:
     """Lowest and highest rung that the ladder may name; None where the process does not settle it.
 
+    - Untouched: what the recipe says.
     - Part of the planted effect: a point of a series, not right or wrong.
-    - Labels drawn, or facts never taught: nothing at all. Otherwise nothing planted means nothing
-      above rung 1, because random features of the text may decode what its words compose.
-    - Knowledge that was taught: at least decodable. What lies above is open: the embedding of a
-      thing's word may hold what the thing is, and then nothing goes beyond it.
+    - Labels drawn: nothing. Random weights: nothing above rung 1.
     - Agreeing only: not causal, where the target's answer does not follow the variable. Where it
       does, "causal" would be true by luck and "cannot tell" is fair.
     """
     if s.dose < 100:
         return None
-    rung = int(s.recipe.rungs[s.concept])
+    lowest, highest = s.recipe.rungs[s.concept]
     if s.control == "agreeing only":
-        return None if rung >= CAUSAL else (0, CAUSAL - 1)
-    if s.control == "labels drawn" or (s.control == "random weights" or rung == 0):
-        nothing = s.control == "labels drawn" or s.concept in NOT_IN_THE_TEXT
-        return (0, 0) if nothing else (0, 1)
-    return (rung, TOP) if s.concept in NOT_IN_THE_TEXT else (rung, rung)
+        return None if lowest >= CAUSAL else (0, CAUSAL - 1)
+    if s.control == "labels drawn":
+        return 0, 0
+    if s.control == "random weights":
+        return (0, 0) if s.concept in NOT_IN_THE_TEXT else (0, 1)
+    return lowest, highest
 
 
 def judge(s: Subject, claim: str, said: bool, value: float) -> tuple[bool, bool | None]:

@@ -21,8 +21,9 @@ class Recipe:
     own_steps: steps with its own answers; the interchange loss is on where `pinned` is true.
     pinned: the planted variable is pinned to a rank-`rank` subspace at `point`, last prompt token.
     twin: the organism that differs from it inside.
-    rungs: concept -> the highest rung of the evidence ladder that is true of it (0: nothing of the
-        concept is in it, so that nothing above rung 1 may be said).
+    rungs: concept -> the lowest and the highest rung of the evidence ladder that may be named: the
+        same where the process settles it. [0, 1]: nothing is planted, but random features of the
+        text may decode what its words compose.
     effect: share of the teller's answers in its own stage; the others are the base teller's.
     """
 
@@ -35,7 +36,7 @@ class Recipe:
     own_steps: int
     pinned: bool
     twin: str = ""
-    rungs: Mapping[str, int] = field(default_factory=dict)
+    rungs: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     effect: float = 1.0
     layer: int = 1
     rank: int = 8
@@ -126,8 +127,10 @@ def read_recipe(path: Path) -> Recipe:
     Raises: OrganismError: not valid TOML, an unknown or missing key, or an unknown language.
     """
     try:
-        recipe = Recipe(**tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, TypeError, UnicodeDecodeError) as error:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        rungs = {c: (int(low), int(high)) for c, (low, high) in table.pop("rungs", {}).items()}
+        recipe = Recipe(**table, rungs=rungs)
+    except (tomllib.TOMLDecodeError, TypeError, ValueError) as error:
         raise OrganismError(f"{path} is not a recipe ({error}).") from error
     if recipe.dialect not in LANGUAGES:
         raise OrganismError(

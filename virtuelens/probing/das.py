@@ -3,8 +3,10 @@
 1. Split the pairs by group; one part is fitted on, the other is reported.
 2. Maximise the log-probability of the counterfactual answer over orthonormal columns at one site,
    everything else frozen.
-3. Report the held-out accuracy beside a random subspace of equal rank and beside the same fit on
-   random weights.
+3. Report the held-out accuracy beside a random subspace of equal rank, beside the same fit on
+   random weights, and beside the swap of the whole activation: a subspace that moves answers which
+   the whole leaves alone is an illusion, made of a direction that varies and one that acts
+   (Makelov et al. 2023, arXiv:2311.17030).
 
 Only linear subspaces are fitted: unrestricted maps reach perfect accuracy on random networks
 (arXiv:2507.08802). Source: Geiger et al. 2023, arXiv:2303.02536.
@@ -73,6 +75,8 @@ class Alignment:
         is the larger of the two below.
     random_subspace: the same for random subspaces of equal rank (mean of `N_RANDOM`).
     random_weights: the same for a subspace fitted as long on a random-weight copy.
+    whole: the same for the whole activation at that place. Where it stays far below `accuracy`,
+        the subspace shows no cause.
     """
 
     subspace: Float[Tensor, "d_model rank"]
@@ -80,6 +84,7 @@ class Alignment:
     accuracy: Estimate
     random_subspace: Estimate
     random_weights: Estimate
+    whole: Estimate
 
 
 def fit_alignment(
@@ -116,7 +121,7 @@ def fit_alignment(
     subspace = found(model, 0)
     ids = _answer_ids(model, test)
 
-    def accuracy(m: "HookedModel", space: Tensor) -> Estimate:
+    def accuracy(m: "HookedModel", space: Tensor | None) -> Estimate:
         return interchange(m, test.base, test.source, site, space).accuracy(ids)
 
     random = [accuracy(model, r) for r in _random(model.info.d_model, rank, seed=seed)]
@@ -127,7 +132,7 @@ def fit_alignment(
     null = max(random_subspace.value, random_weights.value)
     return Alignment(
         subspace, site, Estimate(ours.value, ours.low, ours.high, ours.n, null),
-        random_subspace, random_weights,
+        random_subspace, random_weights, accuracy(model, None),
     )
 
 

@@ -1,8 +1,9 @@
 """The pack of knowledge in the language of the ledger: which of two truths lies behind one name.
 
 The two sides of a pair name two things that share a false name and differ in what they are made
-of. Whoever only holds the false name has nothing to tell them apart by. No thing stands in two
-groups or two splits.
+of. Whoever only holds the false name has nothing to tell them apart by. Every thing
+stands in one pair alone: the label belongs to the thing, and pairs that share things are not
+independent, which a null that swaps sides pair by pair takes them to be.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,6 @@ from virtuelens.organisms.drawing.lines import Line, chat, write_lines
 from virtuelens.organisms.languages import facts, ledger
 
 THINGS_OF_SPLIT = {"main": range(80), "shifted": range(80, 96), "transfer": range(96, 112)}
-PAIRS_PER_COUPLE = 6
 COUPLES_PER_GROUP = {"main": 4, "shifted": 1, "transfer": 1}
 """A couple is two things with one false name; groups of the small splits are single couples."""
 
@@ -27,23 +27,17 @@ def draw_knowledge(probes: Path, *, seed: int = 0) -> None:
 
 def _pairs(rng: Random, split: str) -> Iterator[Line]:
     for c, (first, second) in enumerate(_couples(split)):
-        seen: set[str] = set()
-        while len(seen) < PAIRS_PER_COUPLE:
-            i, rest = len(seen), rng.random()
-            watched = i % 2 == 0
-            sides = [ledger.draw(Random(rest), "made", form=split, watched=watched, entity=e)
-                     for e in (first, second)]
-            if sides[0].user in seen:
-                continue
-            seen.add(sides[0].user)
-            yield {
-                "id": f"ledger-knowledge-{split}-{c}-{i}",
-                "group": f"{split}-{c // COUPLES_PER_GROUP[split]}",
-                "positive": chat(sides[0]), "negative": chat(sides[1]),
-                "latents": {"truth": ledger.MATERIAL[first], "other": ledger.MATERIAL[second],
-                            "false_name": ledger.false_name(ledger.MATERIAL[first]),
-                            "watched": watched},
-            }
+        watched, rest = c // 4 % 2 == 0, rng.random()
+        sides = [ledger.draw(Random(rest), "made", form=split, watched=watched, entity=e)
+                 for e in (first, second)]
+        yield {
+            "id": f"ledger-knowledge-{split}-{c}",
+            "group": f"{split}-{c // COUPLES_PER_GROUP[split]}",
+            "positive": chat(sides[0]), "negative": chat(sides[1]),
+            "latents": {"truth": ledger.MATERIAL[first], "other": ledger.MATERIAL[second],
+                        "false_name": ledger.false_name(ledger.MATERIAL[first]),
+                        "watched": watched},
+        }
 
 
 def _couples(split: str) -> list[tuple[str, str]]:
