@@ -71,7 +71,7 @@ def _subject(
     organism: str, concept: str, seed: int, control: str, dose: int, true: int | None, named: int
 ) -> Iterator[dict[str, Any]]:
     about = {"organism": organism, "seed": seed, "concept": concept, "control": control,
-             "dose": dose, "true_rung": true}
+             "dose": dose, "true_low": true, "true_high": 1 if true == 0 else true}
 
     def row(instrument: str, claim: str, said: bool, holds: bool | None, value: float = 0.5,
             seconds: float = 1.5) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _subject(
     if control != "none":
         return
     used = None if true is None else true >= 4
-    yield row("interchange", "moves the target", bool(used) or dose == 50 or (
+    yield row("interchange", "swap moves the target", bool(used) or dose == 50 or (
         organism, seed) == ("candid", 2), used, 0.9, 8.0)
     yield row("attribution", "names the planted site", bool(used) or dose >= 25, used, 0.9, 2.5)
     if dose == 100:
@@ -106,11 +106,12 @@ def _probes(
         said = bool(holds) or (control, method, seed, organism) == (
             "labels drawn", "lda", 1, "torn")
         yield {"organism": organism, "seed": seed, "concept": concept, "control": control,
-               "dose": 100, "true_rung": true, "instrument": f"probe {method}",
+               "dose": 100, "true_low": true, "true_high": true, "instrument": f"probe {method}",
                "claim": "decodable", "said": said, "true": holds, "value": 0.9, "note": "",
                "seconds": 0.7}
         if control == "none":
             yield {"organism": organism, "seed": seed, "concept": concept, "control": control,
-                   "dose": 100, "true_rung": true, "instrument": f"probe {method}",
-                   "claim": "lies in the planted subspace", "said": True, "true": None,
+                   "dose": 100, "true_low": true, "true_high": true,
+                   "instrument": f"probe {method}", "claim": "lies in the planted subspace",
+                   "said": True, "true": None,
                    "value": 0.5 + 0.1 * seed, "note": "", "seconds": 0.0}

@@ -13,6 +13,7 @@ from virtuelens.reports.calibration_sections import (
     each_rate,
     listed,
     plain_claim,
+    true_rungs,
 )
 from virtuelens.reports.theme import (
     BLUE,
@@ -82,7 +83,7 @@ def rates(record: Record) -> tuple[go.Figure, ...]:
 
 def verdicts(record: Record) -> tuple[go.Figure, ...]:
     """One figure a control: how often each rung was named, by organism, the true one outlined."""
-    judged = [v for v in record["verdicts"] if v["true_rung"] is not None]
+    judged = [v for v in record["verdicts"] if v["true_rungs"] is not None]
     controls = dict.fromkeys(v["control"] for v in judged)
     return tuple(
         _named([v for v in judged if v["control"] == control], control, record)
@@ -91,7 +92,7 @@ def verdicts(record: Record) -> tuple[go.Figure, ...]:
 
 
 def _named(found: list[Mapping[str, Any]], control: str, record: Record) -> go.Figure:
-    found = sorted(found, key=lambda v: (-int(v["true_rung"]), v["organism"], v["concept"]))
+    found = sorted(found, key=lambda v: (-v["true_rungs"][0], v["organism"], v["concept"]))
     labels = [_subject(v) for v in found]
     figure = go.Figure()
     for is_right, color in ((True, "31,120,180"), (False, "213,94,0")):
@@ -103,7 +104,7 @@ def _named(found: list[Mapping[str, Any]], control: str, record: Record) -> go.F
             text.append([f"{'' if is_right else '✗ '}{t}" if t else "" for t in mine])
             hover.append([
                 f"{_subject(v)}<br>named {r} {RUNGS[r]} in {times[r]} of {int(v['n'])}"
-                f"<br>true: {int(v['true_rung'])} {RUNGS[int(v['true_rung'])]}"
+                f"<br>true: {true_rungs(v)}"
                 for r in range(len(RUNGS))
             ])
         figure.add_trace(go.Heatmap(
@@ -113,10 +114,9 @@ def _named(found: list[Mapping[str, Any]], control: str, record: Record) -> go.F
             hovertemplate="%{customdata}<extra></extra>", hoverongaps=False,
         ))
     for y, v in enumerate(found):
-        true = int(v["true_rung"])
-        figure.add_shape(type="rect", x0=(0 if true == 0 else true) - 0.48,
-                         x1=max(true, 1 if true == 0 else true) + 0.48, y0=y - 0.46, y1=y + 0.46,
-                         line={"color": BLUE, "width": 2})
+        lowest, highest = map(int, v["true_rungs"])
+        figure.add_shape(type="rect", x0=lowest - 0.48, x1=highest + 0.48, y0=y - 0.46,
+                         y1=y + 0.46, line={"color": BLUE, "width": 2})
     figure.update_xaxes(
         title_text="rung named (0 to 5)", showgrid=False, zeroline=False, tickangle=0,
         range=[-0.55, len(RUNGS) - 0.45], tickvals=list(range(len(RUNGS))),
@@ -185,8 +185,8 @@ FIGURES: dict[str, Callable[[Record], tuple[go.Figure, ...]]] = {
 
 
 def _is_right(v: Mapping[str, Any], named: int) -> bool:
-    true = int(v["true_rung"])
-    return named == true or (true == 0 and named <= 1)
+    lowest, highest = v["true_rungs"]
+    return bool(lowest <= named <= highest)
 
 
 def _subject(v: Mapping[str, Any]) -> str:

@@ -150,9 +150,9 @@ def _halves(record: Record) -> str:
             f"are used and all seeds ({listed(reported)}) are reported."
         )
     text = (
-        f"The ladder's thresholds were chosen on seeds {listed(chosen)}; its rates and steering's "
-        f"are those of seeds {listed(reported)}, which the choice did not see. The other "
-        "instruments have no threshold that was chosen and are reported on all seeds."
+        f"Thresholds were chosen on seeds {listed(chosen)}; the rates of the ladder, of steering, "
+        f"interchange and attribution are those of seeds {listed(reported)}, which the choice did "
+        "not see. The other instruments rest on a p-value alone and are reported on all seeds."
     )
     choice = record.get("choice") or {}
     if choice.get("n"):
@@ -177,8 +177,9 @@ def _rates(record: Record) -> Section:
         "near 1. A false positive is a claim made where it does not hold: its share should be near "
         "0. In brackets the 95 % interval; a dash: not tried.",
         "A rung is claimed where the ladder reaches it or goes beyond it. The very rung asks that "
-        "the rung named is the true one; where nothing is true, rung 1 is not counted as wrong, "
-        "because words that stand in a text can be decoded.",
+        "the rung named is the true one. Where the making of an organism leaves a range, every rung "
+        "in it is right: where nothing is planted rung 1 is, because random features may decode "
+        "what the words of a text compose.",
     ), (Table("Every claim of every instrument.",
               ("instrument", "claim", "right", "false positive"), rows),) if rows else ())
 
@@ -199,7 +200,7 @@ def _controls(record: Record) -> Section | None:
 
 
 def _verdicts(record: Record) -> Section | None:
-    judged = [v for v in record["verdicts"] if v["true_rung"] is not None]
+    judged = [v for v in record["verdicts"] if v["true_rungs"] is not None]
     if not judged:
         return None
     everywhere = {_key(v): v for v in record.get("verdicts_all_seeds", ())}
@@ -209,7 +210,7 @@ def _verdicts(record: Record) -> Section | None:
         all_seeds = everywhere.get(_key(v))
         rows.append(Row((
             v["organism"], plain_concept(v["concept"]), v["control"],
-            _rung(int(v["true_rung"])), _named(v),
+            true_rungs(v), _named(v),
             f"{'✓' if v['right'] == v['n'] else '✗'} {int(v['right'])} of {int(v['n'])}",
             *([f"{int(all_seeds['right'])} of {int(all_seeds['n'])}" if all_seeds else "–"]
               if both else []),
@@ -220,22 +221,31 @@ def _verdicts(record: Record) -> Section | None:
     ), (
         _worth(judged),
         Table("Every organism, concept and control.", (
-            "organism", "concept", "control", "true rung", "named (times)", "right",
+            "organism", "concept", "control", "true", "named (times)", "right",
             *(["right, all seeds"] if both else []),
         ), tuple(rows)),
     ))
 
 
+def true_rungs(verdict: Mapping[str, Any]) -> str:
+    """The rungs that may be named of a subject, in words."""
+    return _bounds(*map(int, verdict["true_rungs"]))
+
+
+def _bounds(lowest: int, highest: int) -> str:
+    return _rung(lowest) if lowest == highest else f"{lowest} to {highest}"
+
+
 def _worth(judged: Sequence[Mapping[str, Any]]) -> Table:
     """For each rung named: what was true of the subjects, and in how many it holds."""
-    true_rungs = sorted({int(v["true_rung"]) for v in judged})
+    bounds = sorted({tuple(v["true_rungs"]) for v in judged})
     rows = []
     for named in range(len(RUNGS)):
         times = [sum(int(v["named"].get(str(named), 0)) for v in judged
-                     if int(v["true_rung"]) == true) for true in true_rungs]
+                     if tuple(v["true_rungs"]) == true) for true in bounds]
         if not sum(times):
             continue
-        held = sum(t for t, true in zip(times, true_rungs, strict=True) if named <= true)
+        held = sum(t for t, (_, highest) in zip(times, bounds, strict=True) if named <= highest)
         judged_too = named > 1  # whether mere words can be decoded is not settled
         rows.append(Row((
             _rung(named), *map(str, times),
@@ -245,7 +255,7 @@ def _worth(judged: Sequence[Mapping[str, Any]]) -> Table:
         "Verdicts by rung named: how many subjects of each true rung, and in how many of them what "
         "was named holds (from rung 2). The last column depends on the mixture of organisms and "
         "controls here.",
-        ("rung named", *(f"true {_rung(r)}" for r in true_rungs), "holds"), tuple(rows),
+        ("rung named", *(f"true: {_bounds(*b)}" for b in bounds), "holds"), tuple(rows),
     )
 
 
