@@ -84,8 +84,8 @@ def train(
         "the same command goes on where it was stopped.")] = 0,
     doses: Annotated[bool, typer.Option("--doses", help="With --all: NAME@25 and NAME@50 too, "
         "with part of the planted effect.")] = False,
-    reduced: Annotated[bool, typer.Option("--reduced", help="A smaller size, for trying things; "
-        "it need not pass its proof.")] = False,
+    reduced: Annotated[bool, typer.Option("--reduced", help="A smaller size that trains in "
+        "seconds; verify says whether it passes its proof.")] = False,
     json: Json = False,
 ) -> None:
     """Train organisms from their recipes (minutes each on two cores)."""

@@ -79,9 +79,9 @@ def load_recipe(name: str) -> Recipe:
 
 
 def reduced(recipe: Recipe) -> Recipe:
-    """A smaller model and fewer steps: about half a minute a pair, for trying things and for tests.
+    """A smaller model and fewer steps: seconds an organism, for tests and for many seeds.
 
-    Not a standard to calibrate on: it need not pass its proof.
+    Below the size that the standards have; whether it passes its proof, `verify` says.
     """
     return replace(recipe, d_model=64, n_layers=3, d_mlp=192, batch=64,
                    base_steps=recipe.base_steps // 2, own_steps=recipe.own_steps // 2)
