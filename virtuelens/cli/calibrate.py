@@ -30,7 +30,7 @@ def command(
     from rich.table import Table
     from rich.text import Text
 
-    from virtuelens.calibration import calibrate
+    from virtuelens.calibration.calibrate import calibrate
     from virtuelens.reports.calibration import write_calibration
     from virtuelens.storage import write_bytes
 

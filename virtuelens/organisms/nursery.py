@@ -4,6 +4,7 @@ A folder `NAME-SEED` each, there when it is finished; common bases are kept besi
 by twins.
 """
 
+import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -40,5 +41,7 @@ def train_nursery(
         if not (folder / "config.json").is_file():
             train_organism(name, folder, seed=seed, bases=out / "bases",
                            small=small, progress=tell)
+            # schedulers and optimisers refer to each other: without this, memory grows by organism
+            gc.collect()
         folders.append(folder)
     return folders

@@ -177,9 +177,9 @@ def _rates(record: Record) -> Section:
         "near 1. A false positive is a claim made where it does not hold: its share should be near "
         "0. In brackets the 95 % interval; a dash: not tried.",
         "A rung is claimed where the ladder reaches it or goes beyond it. The very rung asks that "
-        "the rung named is the true one. Where the making of an organism leaves a range, every rung "
-        "in it is right: where nothing is planted rung 1 is, because random features may decode "
-        "what the words of a text compose.",
+        "the rung named is the true one. Where the making of an organism leaves a range, every "
+        "rung in it is right: where nothing is planted rung 1 is, because random features may "
+        "decode what the words of a text compose.",
     ), (Table("Every claim of every instrument.",
               ("instrument", "claim", "right", "false positive"), rows),) if rows else ())
 
