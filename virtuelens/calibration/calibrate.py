@@ -1,5 +1,6 @@
 """All instruments on all subjects: each reading kept as it finishes, the record at the end.
 
+    out/proofs/NAME-SEED.json whether it passes its proof; who does not is left out
     out/calibration.parquet   one row a reading
     out/calibration.json      the record that audit reports quote (written with the pages)
     out/subjects/NAME/        audits, SAEs and readings of one subject
@@ -22,11 +23,15 @@ from virtuelens.calibration.subjects import Subject, find_subjects
 from virtuelens.calibration.thresholds import at, choose
 from virtuelens.calibration.truth import judge, true_rungs
 from virtuelens.errors import OrganismError
+from virtuelens.organisms.verify import verify_organism
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
+N_PROOF = 256
+"""Items an obligation of the proof that every organism must pass before anything is read."""
+
 Progress = Callable[[str, str, int, int], None]
 
 
@@ -54,7 +59,7 @@ def calibrate(
             raise OrganismError(f"Unknown instrument {name!r}: choose from {', '.join(known)}.")
     config = config or AuditConfig()
     chosen = [i for i in INSTRUMENTS if not instruments or i.name in instruments]
-    subjects = find_subjects(nursery, seeds=seeds)
+    subjects, unproven = _proven(find_subjects(nursery, seeds=seeds), out, progress)
     jobs = [(s, i) for s in subjects for i in chosen if i.suits(s)]
     rows: list[dict[str, Any]] = []
     cases: dict[str, Case] = {}
@@ -70,7 +75,34 @@ def calibrate(
     write_readings(out, rows)
     cases_of = {s.name: Case(s, out / "subjects" / s.name, config) for s, i in jobs
                 if i.name == "ladder"}
-    return summarise(readings_of(out), list(cases_of.values()), config)
+    found = summarise(readings_of(out), list(cases_of.values()), config)
+    return found | {"unproven": unproven}
+
+
+def _proven(
+    subjects: Sequence[Subject], out: Path, progress: Progress
+) -> tuple[list[Subject], list[str]]:
+    """The subjects whose organism passes its proof, and the names of the others: no standards.
+
+    Raises: OrganismError: none passes.
+    """
+    folders = {s.folder: f"{s.organism}-{s.seed}" for s in subjects}
+    passed = {}
+    for done, (folder, name) in enumerate(folders.items()):
+        progress(name, "proof", done, len(folders))
+        path = out / "proofs" / f"{name}.json"
+        weights = storage.sha256_file(folder / "model.safetensors")
+        kept = storage.read_json(path, schema=SCHEMA) if path.is_file() else {}
+        if kept.get("weights") != weights:
+            proof = verify_organism(str(folder), n=N_PROOF)
+            kept = {"schema": SCHEMA, "weights": weights, "passed": proof.passed,
+                    "failed": [asdict(r) for r in proof.rows if not r.passed]}
+            storage.write_json(path, kept)
+        passed[folder] = bool(kept["passed"])
+    good = [s for s in subjects if passed[s.folder]]
+    if not good:
+        raise OrganismError("No organism here passes its proof: train longer, or other seeds.")
+    return good, sorted(name for folder, name in folders.items() if not passed[folder])
 
 
 def readings_of(out: Path) -> "pd.DataFrame":

@@ -132,6 +132,11 @@ def _measured(record: Record) -> Section:
     ]
     if organisms:
         text.append(f"Organisms: {', '.join(organisms)}.")
+    unproven = record.get("unproven") or ()
+    if unproven:
+        text.append(
+            f"Left out, because they do not pass their own proof: {', '.join(unproven)}."
+        )
     shipped = (record.get("choice") or {}).get("shipped") or {}
     table = Table(
         "Thresholds of the ladder.", ("threshold", "used here", "shipped"),
