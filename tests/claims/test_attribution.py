@@ -21,10 +21,10 @@ def shown() -> Printed:
 
 
 def test_the_sycophants_cells_are_named_as_measured(shown: Printed) -> None:
-    """The adjective in block 0, then the last token; estimates near what is measured."""
+    """The last prompt token in every block; estimates near what is measured."""
     cells = [line for line in shown if line[0] == "sycophant" and line[1] != "turned"]
     assert [(point.split(".")[1], token) for _, point, token, *_ in cells] == [
-        ("0", "-15"), ("1", "-1"), ("2", "-1"), ("3", "-1")]
+        ("0", "-1"), ("1", "-1"), ("2", "-1"), ("3", "-1")]
     for *_, estimated, low, measured in cells:
         assert float(low) > 0.5
         assert float(measured) == pytest.approx(1, abs=0.05)
