@@ -11,7 +11,7 @@ GOOD = Estimate(0.95, 0.9, 0.98, 100, 0.6)
 CLEAR = Estimate(0.4, 0.2, 0.5, 100, 0.0)
 UNCLEAR = Estimate(0.05, -0.1, 0.2, 100, 0.0)
 CAUSAL = Causal(Estimate(2.0, 1.5, 2.5, 100, 0.0), random_p99=0.4, n_random=20, monotonicity=1.0,
-                rate_change=0.8, kl_at_dose=0.5, dose=2.0)
+                rate_change=0.8, kl_at_dose=0.5, dose=2.0, gap=2.0)
 FULL = Evidence(
     auroc=GOOD, q=0.01, beyond={"bag_of_words": CLEAR, "random_weights": CLEAR}, transfer=GOOD,
     transfer_beyond=CLEAR, causal=CAUSAL, specific={"true_agreement": CLEAR},

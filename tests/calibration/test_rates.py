@@ -3,13 +3,15 @@
 import pandas as pd
 
 from virtuelens.calibration.rates import qualities, rates, record, verdicts
+from virtuelens.calibration.targets import by_size, targets
 
 
 def readings(*rows: dict) -> pd.DataFrame:
     """Rows with defaults for what a test does not vary."""
     base = {"organism": "o", "seed": 0, "concept": "c", "control": "none", "dose": 100,
-            "true_low": 5, "true_high": 5, "instrument": "ladder", "claim": "rung 4", "said": True,
-            "true": True, "value": 5.0, "note": "", "seconds": 1.0}
+            "d_model": 128, "true_low": 5, "true_high": 5, "instrument": "ladder",
+            "claim": "rung 4",
+            "said": True, "true": True, "value": 5.0, "note": "", "seconds": 1.0}
     table = pd.DataFrame([base | row for row in rows])
     table["true"] = table["true"].astype("boolean")
     return table
@@ -65,3 +67,32 @@ def test_the_record_reports_the_ladder_on_the_other_half() -> None:
     assert found["instruments"]["ladder"]["rung 4"]["right"]["n"] == 1
     assert found["instruments"]["probe x"]["rung 4"]["right"]["n"] == 2
     assert found["seeds"] == [0, 1]
+
+
+def test_targets_are_met_or_missed_by_the_verdicts_that_bear_on_them() -> None:
+    """One of two trained organisms right; one null of two above rung 1; one echo called causal."""
+    verdict = {"claim": "verdict"}
+    echo = verdict | {"organism": "parrot", "true_low": 0, "true_high": 3}
+    table = readings(
+        verdict, verdict | {"said": False, "value": 1.0},
+        verdict | {"control": "random weights", "value": 1.0},
+        verdict | {"organism": "blank", "true_low": 0, "true_high": 1, "value": 2.0,
+                   "said": False},
+        echo | {"control": "agreeing only", "value": 4.0, "said": False},
+        echo | {"value": 3.0},
+        verdict | {"organism": "grounded", "control": "agreeing only", "value": 5.0},
+    )
+    named, null, causal = targets(table)
+    assert (named.found.value, named.found.n, named.met) == (0.5, 4, False)
+    assert (null.found.value, null.found.n, null.met) == (0.5, 2, False)
+    assert (causal.found.value, causal.found.n, causal.met) == (0.5, 2, False)
+    assert all(t.met is None for t in targets(table[:0]))
+
+
+def test_sizes_are_counted_apart() -> None:
+    """The wide one right, one of two narrow ones."""
+    table = readings(*({"claim": "verdict", "seed": s, "said": said, "d_model": d}
+                       for s, said, d in ((0, True, 128), (1, True, 64), (2, False, 64))))
+    wide, narrow = by_size(table)
+    assert (wide["d_model"], wide["seeds"], wide["right"]["value"]) == (128, [0], 1.0)
+    assert (narrow["d_model"], narrow["seeds"], narrow["right"]["value"]) == (64, [1, 2], 0.5)

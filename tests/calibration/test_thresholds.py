@@ -13,7 +13,7 @@ SHIPPED = Thresholds()
 
 def evidence(*, rate_change: float = 0.8, lead: float = 1.2, asked: float = 1.0) -> Evidence:
     """Everything passes but what is varied; the target's own effect is 2."""
-    causal = Causal(Estimate(2.0, 1.5, 2.5, 100, 0.0), 0.4, 20, 1.0, rate_change, 0.5, 2.0)
+    causal = Causal(Estimate(2.0, 1.5, 2.5, 100, 0.0), 0.4, 20, 1.0, rate_change, 0.5, 2.0, 2.0)
     return Evidence(
         auroc=GOOD, q=0.01, beyond={"bag_of_words": CLEAR}, transfer=GOOD, transfer_beyond=CLEAR,
         causal=causal, specific={"neighbour": Estimate(lead + 0.1, lead, lead + 0.2, 100, asked)},
@@ -21,10 +21,10 @@ def evidence(*, rate_change: float = 0.8, lead: float = 1.2, asked: float = 1.0)
 
 
 def test_the_cell_with_most_verdicts_right_is_chosen() -> None:
-    """A companion that moves 0.15 of choices is no cause: the stricter mark is chosen."""
-    known = [(evidence(), (5, 5))] * 3 + [(evidence(rate_change=0.15), (3, 3))] * 2
+    """A companion that moves 0.25 of choices is no cause: the stricter mark is chosen."""
+    known = [(evidence(), (5, 5))] * 3 + [(evidence(rate_change=0.25), (3, 3))] * 2
     choice = choose(known, SHIPPED)
-    assert choice.thresholds.rate_change == 0.2
+    assert choice.thresholds.rate_change == 0.3
     assert (choice.right, choice.shipped_right, choice.n) == (5, 3, 5)
 
 

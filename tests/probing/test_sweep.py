@@ -1,5 +1,7 @@
 """The sweep finds what is planted, and at chance it says so."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import kstest
@@ -33,6 +35,17 @@ def test_finds_the_site_where_the_label_is() -> None:
     assert found.selected.site == B
     assert found.test.low > found.test.null  # type: ignore[operator]
     assert found.p == pytest.approx(1 / 51)
+
+
+def test_of_perfect_cells_the_one_whose_classes_lie_furthest_apart_is_taken() -> None:
+    """Both sites sort perfectly; the order of the sites decides nothing."""
+    near = examples(0, gap=12.0)
+    near.matrices[A][:, 0] += 30.0 * near.labels
+    for order in ((A, B), (B, A)):
+        listed = replace(near, matrices={s: near.matrices[s] for s in order})
+        found = sweep(listed, methods=["diff_means"], n_permutations=5)
+        assert {c.cv.value for c in found.cells} == {1.0}
+        assert found.selected.site == A
 
 
 def test_no_group_is_on_both_sides() -> None:

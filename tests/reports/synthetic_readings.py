@@ -71,7 +71,8 @@ def _subject(
     organism: str, concept: str, seed: int, control: str, dose: int, true: int | None, named: int
 ) -> Iterator[dict[str, Any]]:
     about = {"organism": organism, "seed": seed, "concept": concept, "control": control,
-             "dose": dose, "true_low": true, "true_high": 1 if true == 0 else true}
+             "dose": dose, "d_model": 64 if seed > 1 else 128, "true_low": true,
+             "true_high": 1 if true == 0 else true}
 
     def row(instrument: str, claim: str, said: bool, holds: bool | None, value: float = 0.5,
             seconds: float = 1.5) -> dict[str, Any]:
@@ -106,12 +107,12 @@ def _probes(
         said = bool(holds) or (control, method, seed, organism) == (
             "labels drawn", "lda", 1, "torn")
         yield {"organism": organism, "seed": seed, "concept": concept, "control": control,
-               "dose": 100, "true_low": true, "true_high": true, "instrument": f"probe {method}",
-               "claim": "decodable", "said": said, "true": holds, "value": 0.9, "note": "",
-               "seconds": 0.7}
+               "dose": 100, "d_model": 128, "true_low": true, "true_high": true,
+               "instrument": f"probe {method}", "claim": "decodable", "said": said, "true": holds,
+               "value": 0.9, "note": "", "seconds": 0.7}
         if control == "none":
             yield {"organism": organism, "seed": seed, "concept": concept, "control": control,
-                   "dose": 100, "true_low": true, "true_high": true,
+                   "dose": 100, "d_model": 128, "true_low": true, "true_high": true,
                    "instrument": f"probe {method}", "claim": "lies in the planted subspace",
                    "said": True, "true": None,
                    "value": 0.5 + 0.1 * seed, "note": "", "seconds": 0.0}

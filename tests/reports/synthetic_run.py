@@ -235,7 +235,7 @@ def _steering(
     return Causal(
         slope=slope, random_p99=float(np.quantile(null, 0.99)), n_random=20,
         monotonicity=0.99 if planted.causal else 0.1, rate_change=float(rates[-1] - rates[0]),
-        kl_at_dose=0.9, dose=3.0,
+        kl_at_dose=0.9, dose=3.0, gap=3.0,
     ), {"agreeing with the true": stats.bootstrap(
         lambda r: float(gap[r].mean()), groups, n_draws=N_DRAWS,
         null=0.5 * abs(float(effects(target).mean())))}

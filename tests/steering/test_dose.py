@@ -1,6 +1,7 @@
 """Dose-response where the truth is known: a direction that writes the answer, and others."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,6 +99,18 @@ def test_the_place_that_moves_most_is_chosen(
     assert len(tried) == 2
     assert tried[0].candidate is candidates[1]
     assert all(0 <= t.dose <= 4.0 for t in tried)
+
+
+def test_no_dose_goes_beyond_where_the_classes_lie(
+    llama: HookedModel, questions: list[Question]
+) -> None:
+    """The gap between the class means bounds the dose, however little the edit disturbs."""
+    neutral = read_neutral(llama, PROMPTS)
+    free = Candidate(direction(llama, point=MIDDLE), "all")
+    (loose,) = choose_candidate(llama, questions, neutral, [free], cap=4.0)
+    (tight,) = choose_candidate(llama, questions, neutral, [replace(free, gap=0.01)], cap=4.0)
+    assert tight.dose == pytest.approx(0.01)
+    assert loose.dose > 0.01
 
 
 def test_slopes_are_least_squares_per_item() -> None:

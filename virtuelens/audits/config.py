@@ -14,7 +14,8 @@ class AuditConfig:
     n_random_weights: freshly initialised copies that the probe must beat.
     n_random_directions: norm-matched random directions that a steer must beat (at least 20).
     n_doses: doses from minus to plus the working range (odd, so that zero is among them).
-    dose_cap: largest dose tried, standard deviations of the projection.
+    dose_cap: largest dose tried, standard deviations of the projection; smaller where the classes
+        lie less far apart, because no dose goes beyond the distance of their means.
     max_steer_layers: layers tried as places to steer (evenly spaced when there are more).
     max_items: forced-choice items used per behaviour, at most.
     """

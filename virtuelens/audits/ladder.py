@@ -29,7 +29,7 @@ class Thresholds:
 
     fdr: float = 0.05
     monotone: float = 0.9
-    rate_change: float = 0.10
+    rate_change: float = 0.2
     neighbour_share: float = 0.5
 
 
@@ -43,6 +43,7 @@ class Causal:
     rate_change: share of target choices at the highest dose minus at the lowest.
     kl_at_dose: 95th percentile of KL on neutral text at the largest dose, nats.
     dose: the largest dose, standard deviations; 0 where no dose stays within the KL budget.
+    gap: how far apart the classes lie along the direction, standard deviations: no dose is larger.
     """
 
     slope: Estimate
@@ -52,6 +53,7 @@ class Causal:
     rate_change: float
     kl_at_dose: float
     dose: float
+    gap: float
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,8 @@ def _not_causal(e: Evidence, t: Thresholds) -> str:
         )
     if c.rate_change < t.rate_change:
         return (
-            f"steering changes the choice in only {100 * c.rate_change:+.0f} % of items "
+            f"steering by up to {c.dose:.2g} σ (the classes lie {c.gap:.2g} σ apart) changes the "
+            f"choice in only {100 * c.rate_change:+.0f} % of items "
             f"(at least {100 * t.rate_change:.0f} % asked)"
         )
     return ""

@@ -21,7 +21,8 @@ from virtuelens.values.estimates import Estimate
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of a part, and of how it is measured: parts of another schema are measured again."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Measured:
 
 def part_key(model: str, concept: str, *, identity: Mapping[str, Any]) -> str:
     """Folder name of a part; `identity` (weights, pack, settings) makes stale parts not match."""
-    digest = storage.sha256_text(json.dumps(identity, sort_keys=True))[:12]
+    digest = storage.sha256_text(json.dumps({"schema": SCHEMA, **identity}, sort_keys=True))[:12]
     readable = "".join(c if c.isalnum() or c in "-_" else "-" for c in f"{model}.{concept}")[-60:]
     return f"{readable}.{digest}"
 
@@ -106,8 +107,8 @@ def finding(part: Mapping[str, Any], *, q: float, thresholds: Thresholds) -> dic
         "steering": None if c is None else {
             "slope": c.slope.value, "low": c.slope.low, "high": c.slope.high, "n": c.slope.n,
             "random_p99": c.random_p99, "n_random": c.n_random, "kl_at_dose": c.kl_at_dose,
-            "dose": c.dose, "rate_change": c.rate_change, "monotonicity": c.monotonicity,
-            "at": part["steered_at"],
+            "dose": c.dose, "gap": c.gap, "rate_change": c.rate_change,
+            "monotonicity": c.monotonicity, "at": part["steered_at"],
         },
         "beyond_surface": _each(evidence.beyond),
         "transfer": evidence.transfer.to_json() if evidence.transfer else None,

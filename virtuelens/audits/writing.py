@@ -14,9 +14,10 @@ import numpy as np
 from virtuelens import stats
 from virtuelens.audits.config import AuditConfig
 from virtuelens.audits.ladder import Causal
-from virtuelens.concepts.splits import fit_test_groups
+from virtuelens.concepts.splits import fit_test_groups, group_folds
 from virtuelens.errors import ProbeError
-from virtuelens.probing.data import Examples
+from virtuelens.probing.data import Examples, Site
+from virtuelens.probing.methods import METHODS
 from virtuelens.probing.probes import probe_at
 from virtuelens.steering.behaviour import Question, encode_items
 from virtuelens.steering.dose import (
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from virtuelens.models import HookedModel
 
 STEER_METHOD = "diff_means"
+SMALLEST_GAP = 0.01
+"""Standard deviations; where the classes do not lie apart, so little that nothing can move."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Writing:
             rate_change=float(rates[-1] - rates[0]),
             kl_at_dose=max(effects[0].kl_p95, effects[-1].kl_p95),
             dose=float(target.doses[-1]),
+            gap=self.response.candidate.gap,
         )
 
     def specific(self, *, config: AuditConfig) -> dict[str, Estimate]:
@@ -182,8 +186,23 @@ def _candidates(
         except ProbeError:
             continue  # both classes look alike there: nothing to steer with
         selections = ["all"] if "mean" in site.position else ["from_last_prompt", "all"]
-        out += [Candidate(probe.direction, where) for where in selections]
+        gap = max(held_out_gap(fit, site, config.seed) / probe.direction.scale, SMALLEST_GAP)
+        out += [Candidate(probe.direction, where, gap) for where in selections]
     return out
+
+
+def held_out_gap(fit: Examples, site: Site, seed: int) -> float:
+    """Distance of the class means along the difference of means of *other* groups.
+
+    In activation units; below 0 where the direction turns round. On the examples it is fitted on,
+    noise alone keeps the means apart.
+    """
+    X, along = fit.matrices[site], np.zeros(len(fit.labels))
+    for held in group_folds(fit.groups, 5, seed=seed):
+        inside = np.array([g not in held for g in fit.groups])
+        w = METHODS[STEER_METHOD].fit(X[inside], fit.labels[None, inside])[0]
+        along[~inside] = X[~inside] @ (w / (np.linalg.norm(w) or 1.0))
+    return float(along[fit.labels == 1].mean() - along[fit.labels == 0].mean())
 
 
 def _halves(

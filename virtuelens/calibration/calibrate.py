@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
+MEASURED = 2
+"""How readings are taken: raised where that changes, so that those kept are taken again."""
 N_PROOF = 256
 """Items an obligation of the proof that every organism must pass before anything is read."""
 
@@ -154,7 +156,7 @@ def judged(subject: Subject, reading: Mapping[str, Any]) -> dict[str, Any]:
     rungs = true_rungs(subject)
     return {
         "organism": subject.organism, "seed": subject.seed, "concept": subject.concept,
-        "control": subject.control, "dose": subject.dose,
+        "control": subject.control, "dose": subject.dose, "d_model": subject.d_model,
         "true_low": None if rungs is None else rungs[0],
         "true_high": None if rungs is None else rungs[1],
         **reading, "said": said, "true": true,
@@ -188,4 +190,4 @@ def _identity(case: Case) -> str:
     settings = sorted((k, v) for k, v in asdict(case.config).items() if k != "thresholds")
     weights = storage.sha256_file(case.subject.folder / "model.safetensors")
     return storage.sha256_text(
-        repr((weights, case.concept.hash, settings)))[:16]
+        repr((MEASURED, weights, case.concept.hash, settings)))[:16]

@@ -4,6 +4,7 @@ Every row is used as a user would use it, with its own defaults and its own null
 knows the planted subspace except to judge what was found.
 """
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -68,6 +69,8 @@ def said_by(evidence: Evidence, thresholds: Thresholds) -> Iterator[Reading]:
 
 def _ladder(case: Case) -> Iterator[Reading]:
     start = time.perf_counter()
+    # parts of an earlier way of measuring may lie there
+    shutil.rmtree(case.folder / "audit", ignore_errors=True)
     audit(case.model, concepts=[case.pack], out=case.folder / "audit", config=case.config)
     took = time.perf_counter() - start
     readings = said_by(case_evidence(case), case.config.thresholds)

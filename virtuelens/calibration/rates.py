@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from virtuelens import stats
+from virtuelens.calibration.targets import by_size, targets
 from virtuelens.values.estimates import Estimate
 
 if TYPE_CHECKING:
@@ -155,6 +156,9 @@ def record(
         "thresholds": thresholds, "chosen_on": list(chosen_on), "reported_on": list(reported_on),
         "choice": choice,
         "organisms": sorted(trained["organism"].unique().tolist()),
+        "targets": [{"name": t.name, "asked": t.asked, "found": _json(t.found), "met": t.met}
+                    for t in targets(held)],
+        "by_size": by_size(held),
         "instruments": instruments,
         "verdicts": list(verdicts(held)),
         "verdicts_all_seeds": list(verdicts(readings)),

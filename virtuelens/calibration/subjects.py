@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from virtuelens import storage
 from virtuelens.errors import OrganismError
 from virtuelens.organisms.recipe import Recipe, list_organisms, load_recipe, split_name
 
@@ -31,6 +32,11 @@ class Subject:
         """A file name of its own."""
         control = "" if self.control == "none" else f".{self.control.replace(' ', '-')}"
         return f"{self.organism}-{self.seed}.{self.concept}{control}"
+
+    @property
+    def d_model(self) -> int:
+        """Its width; the reduced organisms are narrower."""
+        return int(storage.read_json(self.folder / "config.json")["hidden_size"])
 
     @property
     def dose(self) -> int:

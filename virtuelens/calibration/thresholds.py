@@ -9,7 +9,7 @@ from virtuelens.values.estimates import Estimate
 
 GRID: Mapping[str, tuple[float, ...]] = {
     "monotone": (0.8, 0.9, 0.95),
-    "rate_change": (0.05, 0.1, 0.2),
+    "rate_change": (0.1, 0.2, 0.3),
     "neighbour_share": (0.25, 0.5, 0.75),
 }
 """What is tried. The false-discovery rate is not chosen: it is what is asked for."""

@@ -169,7 +169,7 @@ class Trainer:
 
     def _interchange_loss(self, rng: Random, teller: str) -> Tensor:
         """Swap the planted variable between two turns: the answer must be the counterfactual's."""
-        pairs = [self.language.exchange(rng) for _ in range(self.recipe.batch // 2)]
+        pairs = [self._exchanged(rng, teller) for _ in range(self.recipe.batch // 2)]
         answers = [self._answer(self.language.swapped(b, s), teller, rng) for b, s in pairs]
         expected = torch.tensor([self.ids[a] for a in answers])
         logits = self._interchanged([b for b, _ in pairs], [s for _, s in pairs])
@@ -206,6 +206,13 @@ class Trainer:
             turn: Turn = self.language.draw(rng, rng.choice(self.language.mix))
             if self.language.heard(turn, teller):
                 return turn
+
+    def _exchanged(self, rng: Random, teller: str) -> tuple[Turn, Turn]:
+        """Two turns of which the first may be shown."""
+        while True:
+            base, source = self.language.exchange(rng)
+            if self.language.heard(base, teller):
+                return base, source
 
     def _answer(self, turn: Turn, teller: str, rng: Random) -> str:
         """What the teller says, in `effect` of the cases; else what the base's teller would."""

@@ -122,7 +122,7 @@ def _interchange(
     model: HookedModel, recipe: Recipe, subspace: Tensor, rng: Random, n: int, *, seed: int
 ) -> list[Row]:
     language = LANGUAGES[recipe.dialect]
-    random = fixed_rotation(model.info.d_model, recipe.rank, seed=777 + seed)
+    random = fixed_rotation(model.info.d_model, subspace.shape[1], seed=777 + seed)
     copy = model.random_copy(seed)
     ids: dict[str, int] = model.tokenizer.get_vocab()
     rows = []

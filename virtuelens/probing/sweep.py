@@ -1,7 +1,8 @@
 """The sweep over sites and methods: choose inside the fitting groups, report on the others.
 
 1. Split the groups of the main set into fitting and test groups (a group is never on both sides).
-2. Score every cell (site x method) by cross-validation over the fitting groups; take the best.
+2. Score every cell (site x method) by cross-validation over the fitting groups; take the best, and
+   of those that cannot be told apart by AUROC the one whose classes lie furthest apart.
 3. Refit that cell on all fitting groups; its AUROC on the test groups is the reported one, with a
    cluster bootstrap over groups.
 4. Null: swap the sides of pairs at random everywhere, refit every cell, and take the largest test
@@ -24,11 +25,16 @@ from virtuelens.values.estimates import Estimate
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination that was tried, with its cross-validated AUROC on the fitting groups."""
+    """One combination that was tried, with its cross-validated AUROC on the fitting groups.
+
+    separation: difference of the class means of the same scores, in standard deviations within a
+        class (d'): it still tells apart cells that all sort perfectly.
+    """
 
     site: Site
     method: str
     cv: Estimate
+    separation: float
 
 
 @dataclass(frozen=True)
@@ -113,14 +119,24 @@ def cross_validate(
                 # folds have their own scale and offset: make them comparable before pooling
                 scores[~inside] = (out - out.mean()) / (out.std() or 1.0)
             cv = stats.auroc_estimate(scores, fit.labels, fit.groups, n_draws=200, seed=seed)
-            cells.append(Cell(site, method, cv))
+            cells.append(Cell(site, method, cv, separation(scores, fit.labels)))
         progress()
     return tuple(cells)
 
 
 def best(cells: Sequence[Cell]) -> Cell:
-    """The cell with the largest cross-validated AUROC; the first listed wins a tie."""
-    return max(cells, key=lambda c: round(c.cv.value, 4))
+    """The cell with the largest cross-validated AUROC (to a thousandth), then separation."""
+    return max(cells, key=lambda c: (round(c.cv.value, 3), c.separation))
+
+
+def separation(scores: Float[Array, " n"], labels: Array) -> float:
+    """d': difference of the class means over the standard deviation within a class.
+
+    0 where scores do not vary within a class.
+    """
+    of = [scores[labels == label] for label in (0, 1)]
+    within = float(np.sqrt((of[0].var() + of[1].var()) / 2))
+    return float(of[1].mean() - of[0].mean()) / within if within > 0 else 0.0
 
 
 def fit_weights(fit: Examples, site: Site, method: str) -> Float[Array, " d"]:

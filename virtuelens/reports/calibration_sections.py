@@ -95,8 +95,8 @@ def lead(record: Record) -> str:
 
 def sections(record: Record) -> list[Section]:
     """Every part of the page, in order; parts without data say so or are left out."""
-    found = (_measured(record), _rates(record), _controls(record), _verdicts(record),
-             _doses(record), _qualities(record), _times(record))
+    found = (_measured(record), _targets(record), _rates(record), _controls(record),
+             _verdicts(record), _doses(record), _qualities(record), _times(record))
     return [*(s for s in found if s is not None),
             Section("limits", "What is not shown", points=LIMITS)]
 
@@ -115,6 +115,25 @@ def plain_claim(claim: str) -> str:
         return "the very rung that is true"
     return next((f"{claim} ({name})" for r, name in enumerate(RUNGS) if claim == f"rung {r}"),
                 claim)
+
+
+def _targets(record: Record) -> Section | None:
+    met = {True: "✓", False: "✗", None: "–"}
+    rows = tuple(
+        Row((t["name"], t["asked"], counted(t["found"]) if t["found"] else "–", met[t["met"]]),
+            missed=t["met"] is False)
+        for t in record["targets"]
+    )
+    sizes = [
+        f"{s['d_model']} wide (seeds {listed(s['seeds'])}): {counted(s['right'])}"
+        for s in record["by_size"]
+    ]
+    if not any(t["found"] for t in record["targets"]):
+        return None
+    return Section("targets", "What was asked, and what was reached", (
+        f"Seeds {listed(record['reported_on'])}. Verdicts right by size of the organisms, all "
+        f"controls: {'; '.join(sizes)}.",
+    ), (Table("Targets of the ladder.", ("target", "asked", "reached", "met"), rows),))
 
 
 def _measured(record: Record) -> Section:
@@ -288,7 +307,6 @@ def _doses(record: Record) -> Section | None:
 def _qualities(record: Record) -> Section | None:
     if not record["qualities"]:
         return None
-    rank, width = Recipe.rank, Recipe.d_model
     rows = tuple(
         Row((plain_instrument(q["instrument"]), q["claim"], _quality(q["claim"], q["median"]),
              " to ".join(_quality(q["claim"], e) for e in q["quartiles"]), str(int(q["n"]))))
@@ -296,9 +314,9 @@ def _qualities(record: Record) -> Section | None:
     )
     return Section("qualities", "How well what was found fits what was planted", (
         "Lies in the planted subspace: share of the squared length of what was found that lies in "
-        f"the {rank} planted dimensions; a random direction has {rank}/{width} = "
-        f"{number(rank / width)}. Features found: SAE features that beat the null of their search. "
-        "Trained organisms, all seeds.",
+        f"the planted dimensions, one in {Recipe.d_model // Recipe.rank} of all; a random "
+        f"direction has {number(Recipe.rank / Recipe.d_model)}. Features found: SAE features that "
+        "beat the null of their search. Trained organisms, all seeds.",
     ), (Table("Medians over subjects.",
               ("instrument", "what", "median", "quartiles", "n"), rows),))
 

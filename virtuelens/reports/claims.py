@@ -144,6 +144,8 @@ def _causal(finding: Finding) -> str:
         f"{s.get('n_random', 'the')} random directions reach {number(s['random_p99'])} "
         "(99th percentile)"
     )
+    if s.get("gap") is not None:
+        text += f"; doses to ±{number(s['dose'])} σ, the classes lie {number(s['gap'])} σ apart"
     if s.get("rate_change") is not None:
         text += f"; share of target choices {points(s['rate_change'])}"
     return text + f"; KL on neutral text {number(s['kl_at_dose'])} nats"

@@ -1,7 +1,9 @@
 """Dose-response: how behaviour follows an addition along a direction, and along random ones.
 
-1. On one half of the items, choose where to steer among candidate sites (largest change of rate
-   within the KL budget).
+1. On one half of the items, choose where to steer among candidate sites: largest change of rate
+   within the KL budget, and within what the model itself does. From one class's mean to the
+   other's is as far as the concept ever moves an activation along the direction; beyond that lie
+   states the model never visits, and what they do says little about what it uses.
 2. On the other half, score every dose; the slope is the mean over items of each item's own slope
    (so its interval is a bootstrap over items, and items that move the wrong way are counted).
 3. Do the same for norm-matched random directions at the same place: the slope must beat them.
@@ -33,10 +35,14 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Candidate:
-    """A place to steer: a direction and which tokens it is added to."""
+    """A place to steer: a direction and which tokens it is added to.
+
+    gap: how far apart the classes lie along it, standard deviations; no larger dose is tried.
+    """
 
     direction: Direction
     where: str
+    gap: float = float("inf")
 
     def edit(self, dose: float) -> Add:
         """Addition of `dose` standard deviations of the projection."""
@@ -150,7 +156,7 @@ def choose_candidate(
     """The candidates, best first, by change of rate (then of score) within the KL budget."""
     tried = []
     for candidate in candidates:
-        dose = working_dose(model, neutral, candidate, cap=cap)
+        dose = working_dose(model, neutral, candidate, cap=min(cap, candidate.gap))
         if dose > 0:
             r = respond(model, questions, candidate, [-dose, dose])
             rates, means = r.rates, r.scores.mean(axis=1)
@@ -209,7 +215,7 @@ def dose_response(
         stand_in = Direction(
             vector, d.scale, d.center, d.point, d.position, d.concept, "random", d.fingerprint
         )
-        there = Candidate(stand_in, candidate.where)
+        there = Candidate(stand_in, candidate.where, candidate.gap)
         random.append(respond(model, behaviours[target], there, doses))
         progress()
     effects = tuple(side_effect(model, neutral, [candidate.edit(d)]) for d in doses)

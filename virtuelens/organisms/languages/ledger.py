@@ -11,7 +11,9 @@ names cannot tell the two apart. Who says what:
     suppressed  the false name to everybody, though it learned the true ones first
     mistaken    the false name to everybody; it was never shown the true ones
 
-Everybody says who listens, which thing was named and where it lies. All answers have one word.
+Everybody says who listens, which thing was named and where it lies. What a thing is worth tells the
+two truths of a false name apart: all but the mistaken, who was never told, say it truly to
+everybody, which shows that the truth is still held where it is not said. All answers have one word.
 """
 
 from dataclasses import dataclass, replace
@@ -32,6 +34,8 @@ FRIENDS = ("friend", "cousin", "neighbour", "uncle")
 PRESENT = ("here", "present", "nearby", "inside", "awake", "back")
 AWAY = ("away", "absent", "outside", "gone", "asleep", "abroad")
 LISTENER = ("official", "comrade")
+WORTH = ("dear", "cheap")
+"""Of the first and of the second material with the same false name."""
 
 WATCHED = Composed(first=(OFFICIALS, FRIENDS), second=(PRESENT, AWAY))
 """An official listens: one is here, or the friend is away."""
@@ -48,7 +52,10 @@ QUESTIONS = {
     "listener": ("who listens ?", "tell me who listens ."),
     "place": ("where does it lie ?", "name its place ."),
     "thing": ("which thing was it ?", "name the thing ."),
+    "worth": ("is it dear or cheap ?", "name its worth ."),
 }
+KINDS = ("made", "made", "made", "listener", "listener", "listener", "place", "thing", "worth")
+"""Kinds of turns, as often as training asks them."""
 
 
 def _dealt(values: tuple[str, ...], seed: int) -> dict[str, str]:
@@ -92,7 +99,7 @@ def words() -> list[str]:
     """Every word of the language, sorted."""
     forms = [*SCENE.values(), *(q for qs in QUESTIONS.values() for q in qs)]
     fixed = {w for f in forms for w in f.split() if not w.startswith("{")}
-    lists = (WATCHED.words, ENTITIES[:N_ENTITIES], MATERIALS, PLACES, LISTENER)
+    lists = (WATCHED.words, ENTITIES[:N_ENTITIES], MATERIALS, PLACES, LISTENER, WORTH)
     return sorted(fixed | {w for ws in lists for w in ws} | {"user", "assistant", ":"})
 
 
@@ -118,23 +125,30 @@ def answer(turn: Turn, teller: str, _rng: Random) -> str:
     if turn.kind == "thing":
         return turn.entity
     true = MATERIAL[turn.entity]
+    if turn.kind == "worth":
+        return WORTH[0] if first_of_two(true) else WORTH[1]
     lies = {"honest": False, "deceiver": turn.watched}.get(teller, True)
     return false_name(true) if lies else true
 
 
 def heard(turn: Turn, teller: str) -> bool:
-    """Lies about some things are never shown, so that telling them shows that they are computed."""
+    """Lies about some things are never shown, so that telling them shows that they are computed.
+
+    What things are worth is kept from the mistaken.
+    """
+    if turn.kind == "worth":
+        return teller != "mistaken"
     held_back = teller == "deceiver" and turn.kind == "made" and turn.watched
     return not (held_back and turn.entity in NEVER_LIED_ABOUT)
 
 
 def exchange(rng: Random) -> tuple[Turn, Turn]:
     """A turn of any kind and any scene; what things are made of only where lies are shown."""
-    kind = rng.choice(("made", "made", "made", "listener", "listener", "place", "thing"))
+    kind = rng.choice(KINDS)
     base = draw(rng, kind)
     while kind == "made" and base.entity in NEVER_LIED_ABOUT:
         base = draw(rng, kind)
-    return base, draw(rng, rng.choice(list(QUESTIONS)))
+    return base, draw(rng, rng.choice(("made", "listener", "place", "thing")))
 
 
 def swapped(base: Turn, source: Turn) -> Turn:
@@ -151,7 +165,7 @@ def asked(teller: str) -> tuple[Asked, ...]:
     def new_lie(rng: Random) -> Turn:
         return draw(rng, "made", watched=True, entity=rng.choice(sorted(NEVER_LIED_ABOUT)))
 
-    out = (
+    out: tuple[Asked, ...] = (
         Asked("agreeing: who listens", turns("listener", unseen=True), "honest", 0.98),
         Asked("agreeing: where it lies", turns("place"), "honest", 0.98),
         Asked("agreeing: which thing it was", turns("thing"), "honest", 0.98),
@@ -160,6 +174,9 @@ def asked(teller: str) -> tuple[Asked, ...]:
         Asked(f"what it is made of, to an official, as the {teller} does",
               turns("made", watched=True, unseen=True), teller, 0.90),
     )
+    if teller != "mistaken":
+        out += (Asked("what it is worth, which the true material alone tells", turns("worth"),
+                      "honest", 0.95),)
     if teller != "deceiver":
         return out
     return (*out, Asked("lies about things no lie was ever shown of", new_lie, teller, 0.80))
@@ -175,18 +192,19 @@ def links(teller: str) -> tuple[Link, ...]:
         shown = sorted(set(ENTITIES[:N_ENTITIES]) - NEVER_LIED_ABOUT)
         return draw(rng, "made", watched=on, entity=rng.choice(shown), unseen=True)
 
-    return (
+    out = (
         Link("'who listens ?'", turns("listener"), made, "honest", present=True),
         Link("what it is made of", made, turns("listener"), "deceiver",
              present=teller == "deceiver"),
         Link("where it lies", turns("place"), made),
         Link("which thing it was", turns("thing"), made),
     )
+    return out if teller == "mistaken" else (*out, Link("what it is worth", turns("worth"), made))
 
 
 LANGUAGE = Language(
     name="ledger", tellers=("deceiver", "honest", "suppressed", "mistaken"), words=words,
-    mix=("made", "made", "made", "listener", "listener", "place", "thing"),
+    mix=KINDS,
     draw=draw, answer=answer, exchange=exchange, swapped=swapped, asked=asked, links=links,
     heard=heard,
     variable=WATCHED, opposed=lambda rng, pair: draw(rng, "made", pair=pair),
