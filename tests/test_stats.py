@@ -23,6 +23,26 @@ def test_auroc_equals_sklearn(seed: int, n: int, ties: bool) -> None:
     assert each == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("n_groups", [3, 12])
+def test_the_bootstrap_of_all_draws_at_once_is_the_one_draw_by_draw(n_groups: int) -> None:
+    """Same samples, same interval, with ties and with draws that hold one class only."""
+    rng = np.random.default_rng(0)
+    groups = [f"g{i % n_groups}" for i in range(90)]
+    labels = np.array([int(g in {"g0", "g1"}) for g in groups])
+    scores = (rng.normal(size=90) + labels).round(1)
+    rival = rng.normal(size=90).round(1)
+    slow = stats.bootstrap(
+        lambda rows: stats.auroc(scores[rows], labels[rows]), groups, n_draws=200, seed=3)
+    fast = stats.auroc_estimate(scores, labels, groups, n_draws=200, seed=3)
+    assert (fast.value, fast.low, fast.high) == pytest.approx((slow.value, slow.low, slow.high))
+    gap = stats.auroc_difference(scores, rival, labels, groups, n_draws=200, seed=3)
+    slow = stats.bootstrap(
+        lambda rows: stats.auroc(scores[rows], labels[rows])
+        - stats.auroc(rival[rows], labels[rows]),
+        groups, n_draws=200, seed=3)
+    assert (gap.value, gap.low, gap.high) == pytest.approx((slow.value, slow.low, slow.high))
+
+
 def test_one_class_is_refused() -> None:
     """AUROC of one class is an error, not a number."""
     with pytest.raises(ValueError, match="both classes"):

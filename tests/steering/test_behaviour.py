@@ -7,7 +7,8 @@ import torch
 from tests.steering.conftest import PROMPTS, choices
 from virtuelens.errors import TextTooLongError
 from virtuelens.models import HookedModel
-from virtuelens.steering.behaviour import encode_items, score_items
+from virtuelens.steering.behaviour import encode_items, score_each, score_items
+from virtuelens.steering.edits import Add
 from virtuelens.values.texts import ChoiceItem, Message, Text
 
 
@@ -63,3 +64,18 @@ def test_an_item_beyond_the_context_is_refused(llama: HookedModel) -> None:
     long = Text(messages=(Message("user", "small bird " * 200),))
     with pytest.raises(TextTooLongError):
         encode_items(llama, [ChoiceItem("long", "g", long, ("y", "n"), 0)])
+
+
+@pytest.mark.parametrize("options", [(" yes", " no"), ("good", "a bad one", "tree")])
+def test_running_the_prompts_once_gives_the_same_scores(
+    llama: HookedModel, options: tuple[str, ...]
+) -> None:
+    """Edits from the prompt's last token on: with the prompts spared and without."""
+    questions = encode_items(llama, choices(options))
+    vector = torch.randn(llama.info.d_model, generator=torch.Generator().manual_seed(0))
+    edits = [[], *([Add("blocks.1.hook_resid_post", size * vector, "from_last_prompt")]
+                   for size in (-1.0, 2.0))]
+    spared = score_each(llama, questions, edits, spare_prompt=True, batch_tokens=40)
+    whole = np.stack([score_items(llama, questions, edits=e) for e in edits])
+    assert spared == pytest.approx(whole, abs=1e-4)
+    assert np.abs(whole[1] - whole[2]).min() > 1e-3

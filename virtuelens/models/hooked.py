@@ -13,7 +13,8 @@ from virtuelens.models import chat, generate, run, views
 from virtuelens.models.chat import Encoded
 from virtuelens.models.generate import Generation
 from virtuelens.models.points import Place
-from virtuelens.models.run import Batch, Edit, Reads
+from virtuelens.models.prefix import Prefix, resumes
+from virtuelens.models.run import Batch, Edit, Reads, Take
 from virtuelens.models.verify import Verification
 from virtuelens.values.models import ModelInfo
 from virtuelens.values.texts import Text
@@ -61,15 +62,30 @@ class HookedModel:
         read: Sequence[str] = (),
         edits: Sequence[Edit] = (),
         logits: bool = False,
+        take: Take | None = None,
+        after: Prefix | None = None,
+        keep: bool = False,
     ) -> Reads:
         """Activations at the points of `read` (after the edits there), and logits if asked for.
 
         Stops after the last point read when no logits are wanted; padding is never edited.
 
+        take: what to keep of each point's activations (called with point and activations); a
+            copy of all by default.
+        after: a prefix that the rows go on from, one row each; made by a run with `keep`.
+
         Raises: HookPointError: a point this model does not have.
         """
         edits = (*self._standing, *edits)
-        return run.run(self.hf, self.places, batch, read=read, edits=edits, logits=logits)
+        return run.run(
+            self.hf, self.places, batch, read=read, edits=edits, logits=logits, take=take,
+            after=after, keep=keep,
+        )  # fmt: skip
+
+    @cached_property
+    def resumes(self) -> bool:
+        """Whether rows may go on from a kept prefix in this architecture: tried, not assumed."""
+        return resumes(self.hf, self.places, list(self.places)[-1])
 
     def logits_with_grad(
         self, batch: Batch, *, edits: Sequence[Edit] = ()

@@ -6,6 +6,7 @@
 3. When no logits are asked for, only the base model runs (no `lm_head`), and it stops by an
    exception as soon as the last point is read.
 4. Hooks are removed on every exit; nothing is kept on modules or classes.
+5. Rows may go on from a prefix that was run before (`after`): then its tokens are not run again.
 
 `resid_mid` is special: it is read where the second norm takes it in, but a change there would
 reach the MLP only (as it does in TransformerBridge). So an edit of it is added to what attention
@@ -26,6 +27,7 @@ from torch.utils.hooks import RemovableHandle
 from virtuelens.errors import HookPointError, NotFiniteError, SteeringError
 from virtuelens.models.chat import Encoded
 from virtuelens.models.points import Place
+from virtuelens.models.prefix import Prefix, empty_cache, fresh
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,13 @@ class Batch:
     @property
     def seen(self) -> Seen:
         """The batch as edits see it."""
+        return self.seen_after(None)
+
+    def seen_after(self, prefix: Prefix | None) -> Seen:
+        """The same where rows go on from a prefix: places count from the start of the text."""
         index = (self.real.long().cumsum(-1) - 1).clamp(min=0)  # [batch pos]
+        if prefix is not None:
+            index = index + prefix.length[:, None]
         return Seen(self.real, index, self.prompt_length)
 
 
@@ -94,10 +102,19 @@ def pad(
 
 @dataclass(frozen=True)
 class Reads:
-    """What a run gave: activations in the batch's padded coordinates, and logits if asked for."""
+    """What a run gave: activations in the batch's padded coordinates, and logits if asked for.
+
+    acts: what `take` made of them, where it was given.
+    prefix: the rows as a prefix to go on from, if kept.
+    """
 
     acts: Mapping[str, Float[Tensor, "batch pos d_model"]]
     logits: Float[Tensor, "batch pos d_vocab"] | None
+    prefix: Prefix | None = None
+
+
+Take = Callable[[str, Tensor], Tensor]
+"""Hook point and `[batch pos d_model]` -> what is kept of it; must not keep a view of it."""
 
 
 @torch.no_grad()
@@ -109,10 +126,18 @@ def run(
     read: Sequence[str] = (),
     edits: Sequence[Edit] = (),
     logits: bool = False,
+    take: Take | None = None,
+    after: Prefix | None = None,
+    keep: bool = False,
 ) -> Reads:
     """Activations at the points of `read`, after the edits there; logits when asked for.
 
     The activations are ordinary tensors (usable under autograd), not views of the model's own.
+
+    take: what to keep of each point's activations, instead of a copy of all.
+    after: what the rows go on from, row by row.
+    keep: give back the rows' past, as a prefix for others. Layers above the last point read did
+        not run, unless logits were asked for: go on no further than that.
 
     Raises: HookPointError: a point the model does not have. SteeringError: an edit that returned
     another shape.
@@ -120,20 +145,25 @@ def run(
     acts: dict[str, Tensor] = {}
     if not read and not logits:
         return Reads(acts, None)
-    seen = batch.seen
+    seen = batch.seen_after(after)
     body = hf if logits else base_model(hf)
-    inputs = _inputs(body, batch, seen)
+    inputs = _inputs(body, batch, seen, after)
+    cache = None
+    if after is not None or keep:
+        cache = inputs["past_key_values"] = fresh(after.cache) if after else empty_cache(hf)
     wanted = None if logits else len(set(read))
-    on = hooks(hf, places, seen, read=read, edits=edits, into=acts, stop_after=wanted)
+    on = hooks(hf, places, seen, read=read, edits=edits, into=acts, stop_after=wanted, take=take)
     out = None
     with torch.inference_mode(), on, contextlib.suppress(_AllRead):
-        out = body(**inputs, use_cache=False, return_dict=True)
+        out = body(**inputs, use_cache=cache is not None, return_dict=True)
     _check_all_read(read, acts)
+    real = batch.real if after is None else torch.cat([after.real, batch.real], -1)
+    prefix = Prefix(cache, real) if keep else None
     found = None
     if logits:
         assert out is not None
         found = out.logits.clone()  # outside inference mode: an ordinary tensor
-    return Reads(acts, found)
+    return Reads(acts, found, prefix)
 
 
 def logits_with_grad(
@@ -145,7 +175,7 @@ def logits_with_grad(
     """
     seen = batch.seen
     with torch.enable_grad(), hooks(hf, places, seen, read=(), edits=edits, into={}):
-        out = hf(**_inputs(hf, batch, seen), use_cache=False, return_dict=True)
+        out = hf(**_inputs(hf, batch, seen, None), use_cache=False, return_dict=True)
     logits: Tensor = out.logits
     return logits
 
@@ -176,13 +206,14 @@ def accepted(forward: Callable[..., Any], **inputs: Any) -> dict[str, Any]:
     return {k: v for k, v in inputs.items() if k in names}
 
 
-def _inputs(body: nn.Module, batch: Batch, seen: Seen) -> dict[str, Any]:
-    if _padding_follows(batch.real):
+def _inputs(body: nn.Module, batch: Batch, seen: Seen, after: Prefix | None) -> dict[str, Any]:
+    real = batch.real if after is None else torch.cat([after.real, batch.real], -1)
+    if after is None and _padding_follows(real):
         # causality alone hides the padding and positions count from 0, so neither mask nor
         # positions are given: attention then takes its fast path
         return {"input_ids": batch.tokens}
     positions = accepted(body.forward, position_ids=seen.index)
-    return {"input_ids": batch.tokens, "attention_mask": batch.real.long(), **positions}
+    return {"input_ids": batch.tokens, "attention_mask": real.long(), **positions}
 
 
 def _padding_follows(real: Bool[Tensor, "batch pos"]) -> bool:
@@ -203,10 +234,12 @@ def hooks(
     edits: Sequence[Edit],
     into: dict[str, Tensor],
     stop_after: int | None = None,
+    take: Take | None = None,
 ) -> Iterator[None]:
     """Put the hooks on for the body: what is read is stored in `into`.
 
     stop_after: raise the stopping exception when that many points are stored.
+    take: what is stored of them; a copy of all by default.
     """
     by_point: dict[str, list[Edit]] = {}
     for edit in edits:
@@ -217,7 +250,7 @@ def hooks(
 
     def keep(point: str, acts: Tensor) -> None:
         with torch.inference_mode(mode=False):
-            into[point] = acts.clone()
+            into[point] = acts.clone() if take is None else take(point, acts)
         if stop_after is not None and len(into) == stop_after:
             raise _AllRead
 

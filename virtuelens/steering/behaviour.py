@@ -4,7 +4,7 @@ Score of an item: log-probability of the target choice minus the best other choi
 choice's tokens summed. Rate: the share of items on which the target choice wins.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from virtuelens.models.chat import Encoded
 from virtuelens.values.texts import ChoiceItem
 
 if TYPE_CHECKING:
     from virtuelens.models import HookedModel
-    from virtuelens.models.chat import Encoded
+    from virtuelens.models.prefix import Prefix
     from virtuelens.models.run import Edit
 
 Array = np.ndarray
@@ -31,7 +32,7 @@ class Question:
     """
 
     item: ChoiceItem
-    rows: tuple["Encoded", ...]
+    rows: tuple[Encoded, ...]
     choice_ids: tuple[tuple[int, ...], ...]
 
 
@@ -55,7 +56,6 @@ def encode_items(model: "HookedModel", items: Sequence[ChoiceItem]) -> list[Ques
     return questions
 
 
-@torch.inference_mode()
 def score_items(
     model: "HookedModel",
     questions: Sequence[Question],
@@ -64,9 +64,29 @@ def score_items(
     batch_tokens: int = 8192,
 ) -> Float[Array, " n"]:
     """Score of every item under the edits, in nats, in the order given."""
+    scores: Float[Array, " n"] = score_each(model, questions, [edits], batch_tokens=batch_tokens)[0]
+    return scores
+
+
+@torch.inference_mode()
+def score_each(
+    model: "HookedModel",
+    questions: Sequence[Question],
+    edits: Sequence[Sequence["Edit"]],
+    *,
+    spare_prompt: bool = False,
+    batch_tokens: int = 8192,
+    progress: Callable[[], None] = lambda: None,
+) -> Float[Array, "k n"]:
+    """Scores under each of `k` lists of edits, in nats; the rows are made ready once.
+
+    spare_prompt: promise that no edit touches a token before the prompt's last: these are then run
+        once for all lists (where the architecture allows it).
+    """
     jobs = [(q, r) for q in range(len(questions)) for r in range(len(questions[q].rows))]
     jobs.sort(key=lambda job: len(questions[job[0]].rows[job[1]].ids))
-    found: dict[tuple[int, int], Float[Array, " c"] | float] = {}
+    found = np.zeros((len(edits), len(questions), max((len(q.choice_ids) for q in questions),
+                                                      default=0)))
     start = 0
     while start < len(jobs):
         stop = start + 1
@@ -77,30 +97,51 @@ def score_items(
                 break
             stop += 1
         part = jobs[start:stop]
-        batch = model.batch([questions[q].rows[r] for q, r in part], side="left")
-        logits = model.run(batch, edits=edits, logits=True).logits
-        assert logits is not None
-        for i, (q, r) in enumerate(part):
-            found[q, r] = _row_score(questions[q], r, logits[i])
+        rows = [questions[q].rows[r] for q, r in part]
+        prefix, cuts = _prompts(model, rows) if spare_prompt else (None, [0] * len(rows))
+        batch = model.batch(
+            [Encoded(e.ids[cut:], e.prompt_length, ()) for e, cut in zip(rows, cuts, strict=True)]
+        )
+        for k, of_list in enumerate(edits):
+            logits = model.run(batch, edits=of_list, logits=True, after=prefix).logits
+            assert logits is not None
+            for i, (q, r) in enumerate(part):
+                _score_row(found[k, q], questions[q], r, logits[i], cuts[i])
+            progress()
         start = stop
-    return np.array([_item_score(q, [found[i, r] for r in range(len(q.rows))])
-                     for i, q in enumerate(questions)])
+    return np.array([[_item_score(q, scores[i, : len(q.choice_ids)])
+                      for i, q in enumerate(questions)] for scores in found])
 
 
-def _row_score(question: Question, row: int, logits: Tensor) -> "Float[Array, ' c'] | float":
-    """All choices' log-probabilities (single-token case), or this row's choice's. Left padding."""
+def _prompts(
+    model: "HookedModel", rows: Sequence[Encoded]
+) -> tuple["Prefix | None", list[int]]:
+    """The rows' prompts but for their last token, run once; and where each row is cut."""
+    cuts = [e.prompt_length - 1 for e in rows]
+    if min(cuts) < 1 or not model.resumes:
+        return None, [0] * len(rows)
+    heads = [Encoded(e.ids[:cut], e.prompt_length, ()) for e, cut in zip(rows, cuts, strict=True)]
+    return model.run(model.batch(heads, side="left"), logits=True, keep=True).prefix, cuts
+
+
+def _score_row(
+    into: Float[Array, " c"], question: Question, row: int, logits: Tensor, cut: int
+) -> None:
+    """All choices' log-probabilities (single-token case), or this row's choice's.
+
+    logits: of the row from its token `cut` on; padding follows.
+    """
+    first = question.rows[row].prompt_length - 1 - cut
     if len(question.rows) == 1:
-        logprobs = logits[-1].float().log_softmax(-1)
-        return logprobs[[ids[0] for ids in question.choice_ids]].numpy(force=True)
+        logprobs = logits[first].float().log_softmax(-1)
+        into[:] = logprobs[[ids[0] for ids in question.choice_ids]].numpy(force=True)
+        return
     ids = question.choice_ids[row]
-    logprobs = logits[-len(ids) - 1 : -1].float().log_softmax(-1)  # [k d_vocab]
-    chosen = logprobs[torch.arange(len(ids)), torch.tensor(ids)]
-    return float(chosen.sum())
+    logprobs = logits[first : first + len(ids)].float().log_softmax(-1)  # [k d_vocab]
+    into[row] = float(logprobs[torch.arange(len(ids)), torch.tensor(ids)].sum())
 
 
-def _item_score(question: Question, values: list) -> float:  # type: ignore[type-arg]
-    logprobs = values[0] if len(question.rows) == 1 else np.array(values)
+def _item_score(question: Question, logprobs: Float[Array, " c"]) -> float:
     target = question.item.target
     others = np.delete(logprobs, target)
     return float(logprobs[target] - others.max())
-

@@ -12,7 +12,7 @@ Protocol: Pres et al. 2024, arXiv:2410.17245; per-item slopes, Tan et al. 2024, 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,9 +21,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from virtuelens import stats
-from virtuelens.steering.behaviour import Question, score_items
+from virtuelens.steering.behaviour import Question, score_each
 from virtuelens.steering.edits import Add
 from virtuelens.steering.side_effects import Neutral, SideEffect, largest_dose, side_effect
+from virtuelens.steering.where import AFTER_THE_PROMPT
 from virtuelens.values.directions import Direction
 from virtuelens.values.estimates import Estimate
 
@@ -111,14 +112,25 @@ def respond(
     doses: Sequence[float],
 ) -> Response:
     """Scores of the items at each dose of the candidate."""
-    scores = [
-        score_items(model, questions, edits=[candidate.edit(dose)] if dose else [])
-        for dose in doses
-    ]
-    return Response(
-        np.asarray(doses, dtype=np.float64), np.stack(scores),
-        tuple(q.item.group for q in questions),
-    )
+    return respond_each(model, questions, [candidate], doses)[0]
+
+
+def respond_each(
+    model: "HookedModel",
+    questions: Sequence[Question],
+    candidates: Sequence[Candidate],
+    doses: Sequence[float],
+    *,
+    progress: Callable[[], None] = lambda: None,
+) -> list[Response]:
+    """The same of several candidates; what their edits leave alone is run once for all of them."""
+    edits = [[c.edit(dose)] if dose else [] for c in candidates for dose in doses]
+    scores = score_each(
+        model, questions, edits, spare_prompt=all(c.where in AFTER_THE_PROMPT for c in candidates),
+        progress=progress,
+    ).reshape(len(candidates), len(doses), len(questions))
+    groups = tuple(q.item.group for q in questions)
+    return [Response(np.asarray(doses, dtype=np.float64), one, groups) for one in scores]
 
 
 def working_dose(
@@ -209,15 +221,11 @@ def dose_response(
     for name, questions in behaviours.items():
         responses[name] = respond(model, questions, candidate, doses)
         progress()
-    random = []
-    for vector in random_directions(len(candidate.direction.vector), n_random, seed=seed):
-        d = candidate.direction
-        stand_in = Direction(
-            vector, d.scale, d.center, d.point, d.position, d.concept, "random", d.fingerprint
-        )
-        there = Candidate(stand_in, candidate.where, candidate.gap)
-        random.append(respond(model, behaviours[target], there, doses))
-        progress()
+    stand_ins = [
+        replace(candidate, direction=replace(candidate.direction, vector=vector, method="random"))
+        for vector in random_directions(len(candidate.direction.vector), n_random, seed=seed)
+    ]
+    random = respond_each(model, behaviours[target], stand_ins, doses, progress=progress)
     effects = tuple(side_effect(model, neutral, [candidate.edit(d)]) for d in doses)
     return DoseResponse(candidate, target, responses, tuple(random), effects)
 

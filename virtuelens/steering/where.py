@@ -57,6 +57,10 @@ WHERE: dict[str, Where] = {
 }
 
 
+AFTER_THE_PROMPT = frozenset({"last_prompt", "from_last_prompt", "response"})
+"""Rows that touch no token before the prompt's last."""
+
+
 def selection(name: str, seen: Seen) -> Bool[Tensor, "batch pos"]:
     """Mask of the tokens that the row `name` of the table selects.
 
