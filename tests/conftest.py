@@ -1,5 +1,6 @@
 """What every test has: shapes in signatures checked, one thread, a tiny model, real ones if any."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,23 @@ REAL_MODELS = Path(__file__).parents[2] / "shared" / "models"
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> "Callable[[str], HookedModel]":
+    """A loaded tiny model of the architecture asked for; each is made once."""
+    from tests.tiny_models import save_tiny
+    from virtuelens.models import load_model
+
+    made: dict[str, HookedModel] = {}
+
+    def get(architecture: str) -> "HookedModel":
+        if architecture not in made:
+            folder = tmp_path_factory.mktemp(architecture)
+            made[architecture] = load_model(str(save_tiny(folder, architecture)))
+        return made[architecture]
+
+    return get
 
 
 @pytest.fixture(scope="session")

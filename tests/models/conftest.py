@@ -5,22 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny_models import ARCHITECTURES, save_tiny
+from tests.tiny_models import ARCHITECTURES
 from virtuelens.models import HookedModel, load_model
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], HookedModel]:
-    """A loaded tiny model of the architecture asked for."""
-    made: dict[str, HookedModel] = {}
-
-    def get(architecture: str) -> HookedModel:
-        if architecture not in made:
-            folder = tmp_path_factory.mktemp(architecture)
-            made[architecture] = load_model(str(save_tiny(folder, architecture)))
-        return made[architecture]
-
-    return get
 
 
 @pytest.fixture(params=sorted(ARCHITECTURES))

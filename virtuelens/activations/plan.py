@@ -1,44 +1,72 @@
 """Which texts run together: those of like length, so that hardly anything is padded.
 
-1. Texts are sorted by length (longest first) and cut into batches of a token budget; a batch that
-   is large enough to keep the processor busy is also closed before it would pad much.
-2. The longest batch goes first: if memory fails, it fails at once. The others follow in an order
+1. The lengths are cut into ranges so that padding and batches cost least together, found exactly by
+   dynamic programming; a batch costs as much as some tokens, whatever it holds.
+2. Each range is cut into batches of a token budget, as even as can be.
+3. The longest batch goes first: if memory fails, it fails at once. The others follow in an order
    shuffled by a fixed seed, so that each stretch of a store holds texts of all lengths.
-3. Batches in a row make a shard, until it has its size.
+4. Batches in a row make a shard, until it has its size.
 """
 
+import math
 import random
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeVar
 
-ENOUGH, SHORTER = 1024, 0.9
-"""From so many tokens on, a batch takes no text shorter than that share of its longest.
+import numpy as np
 
-Measured on 2 cores, 128 texts of 15 to 320 tokens: a budget of 8192 alone padded by 39 % and ran
-at 4,100 tokens a second; with this rule it pads by 8 % and runs at 7,400.
+T = TypeVar("T")
+
+PER_BATCH = 40
+"""What a batch costs besides its tokens, in tokens.
+
+Measured on 2 cores, 7 layers of 768: a batch takes as long as its tokens and 19 (fp32) or 59 (bf16)
+more. 256 texts of 8 to 200 tokens (median 45) are padded by 4 %.
 """
 
 
-def plan_batches(lengths: Sequence[int], *, batch_tokens: int) -> list[tuple[int, ...]]:
+def plan_batches(
+    lengths: Sequence[int], *, batch_tokens: int, per_batch: int = PER_BATCH
+) -> list[tuple[int, ...]]:
     """Indices of the texts of each batch, in the order to run them.
 
     batch_tokens: the most tokens of a batch, padding counted; a longer text is a batch of its own.
+    per_batch: what a batch costs besides its tokens, in tokens.
     """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     batches: list[tuple[int, ...]] = []
-    batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        width = lengths[batch[0]] if batch else 0  # of the longest: every row is padded to it
-        full = width * (len(batch) + 1) > batch_tokens
-        padded = width * len(batch) >= ENOUGH and lengths[i] < SHORTER * width
-        if batch and (full or padded):
-            batches.append(tuple(batch))
-            batch = []
-        batch.append(i)
-    if batch:
-        batches.append(tuple(batch))
-    rest = batches[1:]
+    for start, end in _ranges([lengths[i] for i in order], batch_tokens, per_batch):
+        rows = max(1, batch_tokens // max(1, lengths[order[start]]))
+        n = math.ceil((end - start) / rows)
+        cuts = [start + round(k * (end - start) / n) for k in range(n + 1)]
+        batches += [tuple(order[a:b]) for a, b in pairwise(cuts)]
+    return first_then_mixed(batches)
+
+
+def _ranges(descending: Sequence[int], batch_tokens: int, per_batch: int) -> list[tuple[int, int]]:
+    """Stretches of texts in order of length, so that the padded tokens and batches cost least."""
+    widths, starts = np.unique(-np.asarray(descending, dtype=np.int64), return_index=True)
+    widths, ends = -widths, np.append(starts[1:], len(descending))
+    # cost[k]: of the k longest distinct lengths; came[k]: where the last range of them began
+    cost, came = np.zeros(len(widths) + 1), np.zeros(len(widths) + 1, dtype=int)
+    for k in range(1, len(widths) + 1):
+        padded = widths[:k] * (ends[k - 1] - starts[:k])  # range j..k, padded to length j
+        tried = cost[:k] + padded + per_batch * np.ceil(padded / batch_tokens)
+        came[k] = int(tried.argmin())
+        cost[k] = tried[came[k]]
+    found, k = [], len(widths)
+    while k > 0:
+        found.append((int(starts[came[k]]), int(ends[k - 1])))
+        k = int(came[k])
+    return found[::-1]
+
+
+def first_then_mixed(batches: Sequence[T]) -> list[T]:
+    """The first batch first, the others in an order that does not depend on what they hold."""
+    rest = list(batches[1:])
     random.Random(0).shuffle(rest)
-    return batches[:1] + rest
+    return [*batches[:1], *rest]
 
 
 def plan_shards(sizes: Sequence[int], *, limit: int) -> list[range]:

@@ -5,12 +5,14 @@ place that is to be read, an unknown hook point or position.
 """
 
 import json
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from virtuelens.activations.activations import INDEX_COLUMNS
 from virtuelens.activations.positions import POSITIONS, Position
@@ -33,6 +35,35 @@ KINDS = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
 
 
 @dataclass(frozen=True)
+class Tokens:
+    """The tokens of many texts, end to end: four bytes each.
+
+    ends: of each text in `ids`. n_prompt: tokens before its response.
+    """
+
+    ids: Int[np.ndarray, " n_tokens"]
+    ends: Int[np.ndarray, " n_texts"]
+    n_prompt: Int[np.ndarray, " n_texts"]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each text."""
+        lengths: list[int] = np.diff(self.ends, prepend=0).tolist()
+        return lengths
+
+    def of(self, text: int) -> Int[np.ndarray, " n"]:
+        """The tokens of one text."""
+        start = int(self.ends[text - 1]) if text else 0
+        return self.ids[start : int(self.ends[text])]
+
+    def encoded(self, text: int, start: int = 0, end: int | None = None) -> "Encoded":
+        """One text, or some of its tokens, as a model takes it."""
+        from virtuelens.models import Encoded
+
+        return Encoded(tuple(self.of(text)[start:end].tolist()), int(self.n_prompt[text]), ())
+
+
+@dataclass(frozen=True)
 class Request:
     """Encoded texts and which of their tokens to read.
 
@@ -41,7 +72,7 @@ class Request:
     """
 
     examples: tuple[Example, ...]
-    encoded: "tuple[Encoded, ...]"
+    tokens: Tokens
     points: tuple[str, ...]
     picks: Mapping[str, Sequence[Sequence[int]]]
     texts: Mapping[str, str]
@@ -57,15 +88,15 @@ class Request:
 
     def index(self) -> pd.DataFrame:
         """The index of the rows, as `Activations` has it."""
-        tables = []
+        tables, lengths = [], self.tokens.lengths
         for position in self.picks:
             sizes = np.array([self.n_rows(position, i) for i in range(len(self.examples))])
             ends = np.cumsum(sizes)
             rows = [
                 (e.id, e.pair, e.group, e.label, e.split, position, end - size, end,
-                 len(one.ids), one.prompt_length)
-                for e, one, size, end in zip(
-                    self.examples, self.encoded, sizes, ends, strict=True
+                 length, n_prompt)
+                for e, length, n_prompt, size, end in zip(
+                    self.examples, lengths, self.tokens.n_prompt.tolist(), sizes, ends, strict=True
                 )
             ]  # fmt: skip
             tables.append(pd.DataFrame(rows, columns=list(INDEX_COLUMNS)))
@@ -90,12 +121,18 @@ def make_request(
     examples, texts = _examples(what)
     if not examples:
         raise TextError("There are no texts to harvest: give at least one.")
-    encoded = tuple(_encode(model, e) for e in examples)
-    picks = {
-        row.name: [_pick(row, e, one) for e, one in zip(examples, encoded, strict=True)]
-        for row in rows
-    }
-    return Request(examples, encoded, wanted, picks, texts)
+    ids, ends, n_prompt = array("i"), array("q"), array("q")
+    picks: dict[str, list[Sequence[int]]] = {row.name: [] for row in rows}
+    for example in examples:
+        encoded = _encode(model, example)
+        ids.extend(encoded.ids)
+        ends.append(len(ids))
+        n_prompt.append(encoded.prompt_length)
+        for row in rows:
+            picks[row.name].append(_pick(row, example, encoded))
+    tokens = Tokens(*(np.array(a, dtype=t) for a, t in (
+        (ids, np.int32), (ends, np.int64), (n_prompt, np.int64))))
+    return Request(examples, tokens, wanted, picks, texts)
 
 
 def _check_dialect(model: "HookedModel", what: object) -> None:

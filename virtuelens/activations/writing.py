@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from virtuelens import storage
@@ -56,10 +57,17 @@ class Unfinished:
         self.entries[number] = entry(self.path, shard_name(number))
         return True
 
+    def room(self, n_rows: Mapping[str, int]) -> dict[tuple[str, str], Tensor]:
+        """A shard's tensors before they are filled; `n_rows` of each position."""
+        dtype, d_model = DTYPES[self.manifest["dtype"]], int(self.manifest["model"]["d_model"])
+        return {
+            (point, position): torch.empty(n, d_model, dtype=dtype)
+            for point in self.manifest["points"] for position, n in n_rows.items()
+        }
+
     def add(self, number: int, rows: Mapping[tuple[str, str], Tensor]) -> None:
         """Write a shard, whole or not at all."""
-        dtype = DTYPES[self.manifest["dtype"]]
-        tensors = {f"{point}/{position}": t.to(dtype) for (point, position), t in rows.items()}
+        tensors = {f"{point}/{position}": t for (point, position), t in rows.items()}
         name = shard_name(number)
         storage.write_tensors(self.path / name, tensors, self._about(number))
         self.entries[number] = entry(self.path, name)

@@ -82,6 +82,11 @@ class HookedModel:
             after=after, keep=keep,
         )  # fmt: skip
 
+    @property
+    def edited(self) -> bool:
+        """Whether edits stand (`editing`)."""
+        return bool(self._standing)
+
     @cached_property
     def resumes(self) -> bool:
         """Whether rows may go on from a kept prefix in this architecture: tried, not assumed."""
