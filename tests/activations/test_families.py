@@ -130,5 +130,5 @@ def test_nothing_is_shared_while_edits_stand(llama: HookedModel) -> None:
 class _Nothing:
     point = "blocks.1.hook_resid_post"
 
-    def __call__(self, acts: torch.Tensor, seen: object) -> torch.Tensor:
+    def __call__(self, acts: torch.Tensor, _seen: object) -> torch.Tensor:
         return acts

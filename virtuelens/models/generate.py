@@ -15,6 +15,7 @@ from torch import Tensor
 
 from virtuelens.errors import ModelLoadError, TextTooLongError
 from virtuelens.models.chat import Encoded
+from virtuelens.models.matmul import fast_matmul
 from virtuelens.models.points import Place
 from virtuelens.models.run import Batch, Edit, Seen, accepted, hooks, pad
 
@@ -116,7 +117,7 @@ def _steps(
         acts: dict[str, Tensor] = {}
         optional = accepted(hf.forward, position_ids=seen.index, logits_to_keep=1)
         on = hooks(hf, places, seen, read=read, edits=edits, into=acts)
-        with torch.inference_mode(), on:
+        with torch.inference_mode(), fast_matmul(hf), on:
             out = hf(
                 input_ids=tokens, attention_mask=real.long(), past_key_values=cache,
                 use_cache=True, return_dict=True, **optional,

@@ -26,6 +26,7 @@ from torch.utils.hooks import RemovableHandle
 
 from virtuelens.errors import HookPointError, NotFiniteError, SteeringError
 from virtuelens.models.chat import Encoded
+from virtuelens.models.matmul import fast_matmul
 from virtuelens.models.points import Place
 from virtuelens.models.prefix import Prefix, empty_cache, fresh
 
@@ -154,7 +155,7 @@ def run(
     wanted = None if logits else len(set(read))
     on = hooks(hf, places, seen, read=read, edits=edits, into=acts, stop_after=wanted, take=take)
     out = None
-    with torch.inference_mode(), on, contextlib.suppress(_AllRead):
+    with torch.inference_mode(), fast_matmul(hf), on, contextlib.suppress(_AllRead):
         out = body(**inputs, use_cache=cache is not None, return_dict=True)
     _check_all_read(read, acts)
     real = batch.real if after is None else torch.cat([after.real, batch.real], -1)

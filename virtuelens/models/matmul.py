@@ -1,0 +1,89 @@
+"""Matrix products in fp32 on a CPU, by the faster of the two libraries that PyTorch carries.
+
+PyTorch multiplies fp32 matrices with MKL, which on AMD processors leaves their widest registers
+unused; oneDNN uses them. Both are fp32 throughout and differ by rounding. Measured on an AMD EPYC
+with AVX-512, 2 cores: 230 against 490 GFLOP/s (benchmarks/matmul.py). Which is taken follows from
+the processor, never from a timing, so that the same machine gives the same bits.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+SWITCH = "VIRTUELENS_MATMUL"
+"""Environment variable: `torch` or `onednn`, where the choice by processor is not wanted."""
+LEAST = 1 << 18
+"""Smallest weight matrix (elements) for which the detour through Python is worth its time."""
+
+
+@cache
+def choice() -> str:
+    """`onednn` where it is the faster one for fp32 on this processor, else `torch`."""
+    asked = os.environ.get(SWITCH, "")
+    if asked in {"torch", "onednn"}:
+        return asked
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    known = torch.backends.mkldnn.is_available() and hasattr(  # type: ignore[no-untyped-call]
+        torch.ops.mkldnn, "_linear_pointwise")
+    return "onednn" if known and wide and _is_amd() else "torch"
+
+
+@contextlib.contextmanager
+def fast_matmul(hf: Any) -> Iterator[None]:
+    """Run the body's forward passes with the faster products; no gradients are to be taken.
+
+    Changes nothing on a GPU, in half precision, and in models whose matrices are all small.
+    """
+    if choice() != "onednn" or not _gains(hf):
+        yield
+        return
+    with _OneDnn():
+        yield
+
+
+class _OneDnn(TorchFunctionMode):
+    """Linear layers (and GPT-2's `addmm`) go to oneDNN; all other functions are as they are."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func is F.linear and not kwargs:
+            x, weight, *rest = args
+            if _suits(x, weight):
+                return _product(x, weight, rest[0] if rest else None)
+        elif func is torch.addmm and not kwargs and len(args) == 3:
+            bias, x, weight = args
+            if bias.ndim == 1 and _suits(x, weight):
+                return _product(x, weight.t(), bias)
+        return func(*args, **(kwargs or {}))
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return out
+
+
+def _suits(x: Tensor, weight: Tensor) -> bool:
+    return (
+        weight.numel() >= LEAST and x.dtype == weight.dtype == torch.float32
+        and x.device.type == "cpu" and not torch.is_grad_enabled() and x.numel() > 0
+    )
+
+
+def _gains(hf: Any) -> bool:
+    # the embedding does not count: it is looked up, and as the head it is used without us too
+    sizes = (p.numel() for n, p in hf.named_parameters() if p.ndim == 2 and "emb" not in n)
+    return hf.device.type == "cpu" and hf.dtype == torch.float32 and max(sizes, default=0) >= LEAST
+
+
+def _is_amd() -> bool:
+    info = Path("/proc/cpuinfo")
+    return info.is_file() and "AuthenticAMD" in info.read_text(errors="replace")[:4000]
