@@ -36,6 +36,8 @@ def test_help_needs_no_torch() -> None:
     (["report", "no-such-run"], "no-such-run"),
     (["dashboard", "no-such-folder"], "no-such-folder"),
     (["steer", "organism:sycophant", "hello"], "--add"),
+    (["store", "check", "no-such-store"], "no-such-store"),
+    (["harvest", "--resume", "no-such-store"], "no-such-store"),
 ])
 def test_a_users_error_is_one_line_and_code_2(arguments: list[str], says: str) -> None:
     """No traceback, nothing on standard output, the wrong thing named."""

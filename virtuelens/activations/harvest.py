@@ -9,7 +9,7 @@
    a whole shard is never made twice.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from virtuelens.activations.plan import plan_batches, plan_shards
 from virtuelens.activations.reading import Job, Site, read
 from virtuelens.activations.request import Request, about_request, make_request
 from virtuelens.activations.store import open_store
-from virtuelens.activations.writing import Unfinished, begin_store
+from virtuelens.activations.writing import Unfinished, begin_store, only_writer
 from virtuelens.concepts.pack import Concept
 from virtuelens.errors import StoreError
 from virtuelens.values.texts import Example, Text
@@ -47,6 +47,9 @@ def harvest(
     batch_tokens: int = 8192,
     shard_bytes: int = 1 << 27,
     share_prefixes: bool = True,
+    asked: Mapping[str, str] | None = None,
+    accept: Sequence[str] = (),
+    repair: bool = False,
     progress: Progress | None = None,
 ) -> Activations:
     """The activations of a concept's examples, or of other texts, in the order given.
@@ -61,6 +64,11 @@ def harvest(
         depend on it beyond rounding.
     share_prefixes: run once what texts have in common at their beginning, where that spares much.
         Results do not depend on it beyond rounding.
+    asked: how model and pack are named, written into the store so that `virtuelens harvest
+        --resume` needs nothing else.
+    accept: keys of the manifest that may differ in a store that is there already, such as
+        `made_by.versions.torch`; each difference is put on record in it.
+    repair: read every file of a finished store, and make again just what is damaged.
     progress: called with (texts done, texts in all).
 
     Raises: TextTooLongError, TextError, PositionError: naming the example, before any work.
@@ -80,14 +88,16 @@ def harvest(
     wide = model.info.d_model * len(request.points) * DTYPES[dtype].itemsize
     sizes = [wide * sum(request.n_rows(p, t) for p in request.picks for t in j.texts) for j in jobs]
     shards = [[jobs[i] for i in run] for run in plan_shards(sizes, limit=shard_bytes)]
-    store = begin_store(
-        Path(out), about,
-        made_by={"batch_tokens": batch_tokens, "shard_bytes": shard_bytes,
-                 "share_prefixes": share_prefixes},
-        index=request.index(), texts=[[t for job in s for t in job.texts] for s in shards],
-    )
-    if store is not None:
-        _into_store(model, request, shards, store, tell)
+    with only_writer(Path(out)):
+        store = begin_store(
+            Path(out), about,
+            made_by={"batch_tokens": batch_tokens, "shard_bytes": shard_bytes,
+                     "share_prefixes": share_prefixes, "matmul": model.matmul},
+            index=request.index(), texts=[[t for job in s for t in job.texts] for s in shards],
+            asked=asked, accept=accept, repair=repair,
+        )  # fmt: skip
+        if store is not None:
+            _into_store(model, request, shards, store, tell)
     tell(len(request.examples), len(request.examples))
     return open_store(Path(out)).load()
 

@@ -10,13 +10,13 @@ import torch
 from virtuelens import storage
 from virtuelens.errors import StoreError
 
-SCHEMA = 1
+SCHEMA = 2
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 MANIFEST, INDEX = "manifest.json", "index.parquet"
 NOT_IDENTITY = {"model.name"}
 """The same weights may be called by another name."""
-_ANEW = "Delete its folder and harvest anew."
+_REPAIR = "Make it whole with: virtuelens store check {store} --repair"
 
 
 def differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, str]:
@@ -35,9 +35,11 @@ def refuse(path: Path, unlike: Mapping[str, str]) -> None:
     Raises: StoreError: with every line that differs.
     """
     if unlike:
+        lines = "".join(f"\n  {line}" for line in unlike.values())
         raise StoreError(
-            f"{path} holds other activations than asked for: {'; '.join(unlike.values())}. "
-            "Choose another folder, or ask for what it holds."
+            f"{path} holds other activations than asked for:{lines}\n"
+            "Choose another folder, or ask for what it holds. A difference that does not matter is "
+            f"taken by name, and put on record, with --accept KEY (accept=[...])."
         )
 
 
@@ -60,7 +62,7 @@ def _short(value: Any) -> str:
 def entry(store: Path, name: str) -> dict[str, Any]:
     """What the manifest says of one file."""
     path = store / name
-    return {"file": name, "bytes": path.stat().st_size, "sha256": storage.sha256_file(path)}
+    return {"file": name, "bytes": path.stat().st_size, "xxh3": storage.xxh3_file(path)}
 
 
 def check_file(store: Path, described: Mapping[str, Any], *, content: bool) -> None:
@@ -75,10 +77,11 @@ def check_file(store: Path, described: Mapping[str, Any], *, content: bool) -> N
     if size != described["bytes"]:
         says = described["bytes"]
         what = "is missing" if size < 0 else f"has {size} bytes, its manifest says {says}"
-        raise StoreError(f"{path} {what}: the store is damaged. {_ANEW}")
-    if content and storage.sha256_file(path) != described["sha256"]:
+        raise StoreError(f"{path} {what}: the store is damaged. {_REPAIR.format(store=store)}")
+    if content and storage.xxh3_file(path) != described["xxh3"]:
         raise StoreError(
-            f"{path} is not what was written (its SHA-256 differs): the store is damaged. {_ANEW}"
+            f"{path} is not what was written (its checksum differs): the store is damaged. "
+            f"{_REPAIR.format(store=store)}"
         )
 
 

@@ -76,7 +76,8 @@ class Store:
         out = torch.empty(n, self.info.d_model, dtype=DTYPES[self.manifest["dtype"]])
         for shard, mine in rows.groupby("shard", sort=True):
             places = spans(mine["start"].to_numpy(), mine["end"].to_numpy())
-            out[places] = shuffle.rows(self.shard(int(str(shard))), f"{point}/{position}")
+            out.index_copy_(0, places, shuffle.mapped(self.shard(int(str(shard))),
+                                                    f"{point}/{position}"))
         return out
 
     def batches(

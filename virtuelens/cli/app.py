@@ -20,6 +20,7 @@ from virtuelens.cli import (
     report,
     sae,
     steer,
+    store,
 )
 from virtuelens.cli.console import fail
 from virtuelens.errors import VirtueLensError
@@ -43,6 +44,7 @@ app.command("dashboard")(dashboard.command)
 app.add_typer(concepts.app, name="concepts")
 app.add_typer(organism.app, name="organism")
 app.add_typer(sae.app, name="sae")
+app.add_typer(store.app, name="store")
 
 
 def _version(asked: bool) -> None:

@@ -1,49 +1,102 @@
-"""virtuelens harvest: read activations of a pack into a store."""
+"""virtuelens harvest: read activations of a pack into a store, or go on with one."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from virtuelens.cli.console import Json, err, note, print_json
 
+if TYPE_CHECKING:
+    from virtuelens.activations.activations import Activations
+
 
 def command(
     model: Annotated[str, typer.Argument(
-        help="Hugging Face id, local directory, or organism:NAME.")],
-    pack: Annotated[str, typer.Argument(help="Name or folder of a concept pack.")],
-    to: Annotated[Path, typer.Option("--out", help="Folder of the store; an unfinished harvest "
-        "of the same thing goes on there.")],
+        help="Hugging Face id, local directory, or organism:NAME.")] = "",
+    pack: Annotated[str, typer.Argument(help="Name or folder of a concept pack.")] = "",
+    to: Annotated[Path | None, typer.Option("--out", help="Folder of the store; an unfinished "
+        "harvest of the same thing goes on there.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the harvest in this store, and "
+        "make damaged shards again; needs neither MODEL nor PACK.")] = None,
     points: Annotated[str, typer.Option(
         help="Hook points, separated by commas; `resid_post` is every layer's.")] = "resid_post",
     positions: Annotated[str, typer.Option(
         help="Rows of the positions table, separated by commas; by default the pack's.")] = "",
+    dtype: Annotated[str, typer.Option(
+        help="What is kept: float32 or bfloat16.")] = "float32",
+    compute: Annotated[str, typer.Option(
+        help="What the model computes in: auto, float32, bfloat16 or float16.")] = "auto",
+    batch_tokens: Annotated[int, typer.Option(
+        min=1, help="Tokens of a batch; lower it where memory is short.")] = 8192,
+    accept: Annotated[list[str] | None, typer.Option(
+        help="A key of the manifest that may differ; put on record in the store.")] = None,
     json: Json = False,
 ) -> None:
     """Run a pack's texts through a model and store what was asked for."""
+    if resume is not None:
+        acts, store = go_on(resume, accept=accept or []), resume
+    elif model and pack and to is not None:
+        store = to
+        acts = _run(
+            model, pack, to, compute=compute, points=points.split(","),
+            positions=positions.split(",") if positions else None, dtype=dtype,
+            batch_tokens=batch_tokens, accept=accept or [],
+        )
+    else:
+        raise typer.BadParameter("give MODEL, PACK and --out, or --resume STORE")
+    if json:
+        print_json({"store": str(store), "rows": len(acts.index), "points": list(acts.points)})
+        return
+    note(f"Stored {len(acts.index)} rows of {len(acts.points)} hook points in {store}")
+
+
+def go_on(store: Path, *, accept: list[str]) -> "Activations":
+    """Finish the harvest in a store, or make its damaged files again, as its manifest says.
+
+    Raises: StoreError: no store, or its texts are not known by a name.
+    """
+    from virtuelens import storage
+    from virtuelens.activations.manifest import MANIFEST, SCHEMA
+    from virtuelens.errors import StoreError
+
+    kept = storage.read_json(store / MANIFEST, schema=SCHEMA)
+    asked = kept.get("asked", {})
+    if not {"model", "pack"} <= set(asked):
+        raise StoreError(
+            f"{store} was not made by the command line, so its texts are not known by name: call "
+            f"harvest(...) with the same texts, out={str(store)!r} and repair=True."
+        )
+    made_by = kept["made_by"]
+    return _run(
+        asked["model"], asked["pack"], store, compute=kept["model"]["dtype"],
+        points=kept["points"], positions=kept["positions"], dtype=kept["dtype"], accept=accept,
+        repair=True, **{k: made_by[k] for k in ("batch_tokens", "shard_bytes", "share_prefixes")},
+    )
+
+
+def _run(
+    model: str, pack: str, to: Path, *, compute: str, positions: list[str] | None, **how: Any
+) -> "Activations":
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from virtuelens.activations.harvest import harvest
     from virtuelens.concepts.pack import load_concept
     from virtuelens.models import load_model
 
-    loaded = load_model(model)
+    loaded = load_model(model, dtype=compute)
     concept = load_concept(pack, dialect=loaded.info.dialect)
-    where = positions.split(",") if positions else list(concept.positions)
-    at: str | list[str] = points.split(",") if "," in points else points
     with Progress(TextColumn("harvest"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
                   TimeElapsedColumn(), console=err) as bar:
         task = bar.add_task("harvest", total=None)
         try:
-            acts = harvest(
-                loaded, concept, points=at, positions=where, out=to,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            return harvest(
+                loaded, concept, out=to, positions=positions or list(concept.positions),
+                asked={"model": model, "pack": pack},
+                progress=lambda done, total: bar.update(task, completed=done, total=total), **how,
             )
         except KeyboardInterrupt:
             bar.stop()
-            note(f"Interrupted. Whole shards are kept in {to}; the same command goes on.")
+            note(f"Interrupted. Whole shards are kept in {to}; go on with: "
+                 f"virtuelens harvest --resume {to}")
             raise typer.Exit(130) from None
-    if json:
-        print_json({"store": str(to), "rows": len(acts.index), "points": list(acts.points)})
-        return
-    note(f"Stored {len(acts.index)} rows of {len(acts.points)} hook points in {to}")

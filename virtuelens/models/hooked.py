@@ -9,7 +9,7 @@ from typing import Any, Literal, final
 from jaxtyping import Float
 from torch import Tensor
 
-from virtuelens.models import chat, generate, run, views
+from virtuelens.models import chat, generate, matmul, run, views
 from virtuelens.models.chat import Encoded
 from virtuelens.models.generate import Generation
 from virtuelens.models.points import Place
@@ -81,6 +81,11 @@ class HookedModel:
             self.hf, self.places, batch, read=read, edits=edits, logits=logits, take=take,
             after=after, keep=keep,
         )  # fmt: skip
+
+    @property
+    def matmul(self) -> str:
+        """Which library multiplies its matrices: `onednn` or `torch` (see `matmul`)."""
+        return matmul.library(self.hf)
 
     @property
     def edited(self) -> bool:

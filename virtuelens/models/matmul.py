@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -22,6 +23,10 @@ SWITCH = "VIRTUELENS_MATMUL"
 """Environment variable: `torch` or `onednn`, where the choice by processor is not wanted."""
 LEAST = 1 << 18
 """Smallest weight matrix (elements) for which the detour through Python is worth its time."""
+
+
+_WIDEST: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+"""Elements of the largest matrix of models seen so far."""
 
 
 @cache
@@ -42,11 +47,19 @@ def fast_matmul(hf: Any) -> Iterator[None]:
 
     Changes nothing on a GPU, in half precision, and in models whose matrices are all small.
     """
-    if choice() != "onednn" or not _gains(hf):
+    with _OneDnn() if library(hf) == "onednn" else contextlib.nullcontext():
         yield
-        return
-    with _OneDnn():
-        yield
+
+
+def library(hf: Any) -> str:
+    """`onednn` where this model's products are taken over, else `torch`."""
+    if choice() != "onednn" or hf.device.type != "cpu" or hf.dtype != torch.float32:
+        return "torch"
+    if hf not in _WIDEST:
+        # the embedding does not count: it is looked up
+        sizes = (p.numel() for n, p in hf.named_parameters() if p.ndim == 2 and "emb" not in n)
+        _WIDEST[hf] = max(sizes, default=0)
+    return "onednn" if _WIDEST[hf] >= LEAST else "torch"
 
 
 class _OneDnn(TorchFunctionMode):
@@ -76,12 +89,6 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
         weight.numel() >= LEAST and x.dtype == weight.dtype == torch.float32
         and x.device.type == "cpu" and not torch.is_grad_enabled() and x.numel() > 0
     )
-
-
-def _gains(hf: Any) -> bool:
-    # the embedding does not count: it is looked up, and as the head it is used without us too
-    sizes = (p.numel() for n, p in hf.named_parameters() if p.ndim == 2 and "emb" not in n)
-    return hf.device.type == "cpu" and hf.dtype == torch.float32 and max(sizes, default=0) >= LEAST
 
 
 def _is_amd() -> bool:
