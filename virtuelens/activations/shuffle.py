@@ -3,13 +3,16 @@
 1. Every shard is cut into blocks of consecutive rows; the blocks of all shards are shuffled.
 2. Blocks are taken until the buffer is full, as row numbers only; the rows of the buffer are
    shuffled. What is left over waits for the next filling.
-3. Each batch gathers its rows from the mapped shards; inside a batch they stand shard by shard.
+3. Each batch gathers its rows from the mapped shards; inside a batch they stand as on disk.
 
 Two rows of one block are always in the buffer together, so blocks are small beside it, and large
 enough that a disk reads them in one go. A store that fits into the buffer is shuffled exactly.
 """
 
 import json
+import math
+import mmap
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -20,21 +23,25 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 BLOCK_ROWS = 256
-_DTYPES = {"F32": (np.float32, torch.float32), "BF16": (np.int16, torch.bfloat16)}
-"""safetensors' names -> what numpy maps it as, and what it is."""
+_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16}
+"""safetensors' names."""
 
 
 def mapped(shard: Path, name: str) -> Float[Tensor, "rows d_model"]:
-    """One tensor of a shard, mapped: pages are read when they are touched, writes stay private."""
+    """One tensor of a shard, mapped: pages are read when they are touched; not to be written to."""
     with shard.open("rb") as f:
         n_header = int.from_bytes(f.read(8), "little")
         about = json.loads(f.read(n_header))[name]
-    kind, dtype = _DTYPES[about["dtype"]]
-    start = 8 + n_header + int(about["data_offsets"][0])
-    shape = tuple(about["shape"])
-    if 0 in shape:
-        return torch.empty(shape, dtype=dtype)
-    return torch.from_numpy(np.memmap(shard, kind, "c", start, shape)).view(dtype)
+        dtype, shape = _DTYPES[about["dtype"]], about["shape"]
+        if 0 in shape:
+            return torch.empty(shape, dtype=dtype)
+        content = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given buffer is not writable")
+        return torch.frombuffer(
+            content, dtype=dtype, count=math.prod(shape),
+            offset=8 + n_header + int(about["data_offsets"][0]),
+        ).view(shape)
 
 
 def batches(
@@ -53,41 +60,52 @@ def batches(
     if rows < 1:
         raise ValueError(f"rows is {rows}: expected at least 1")
     tensor = cache(lambda number: mapped(shard(number), name))
-    blocks = [
-        (number, start, min(start + BLOCK_ROWS, n))
-        for number, n in sorted(n_rows.items())
-        for start in range(0, n, BLOCK_ROWS)
-    ]
-    order = torch.randperm(len(blocks), generator=generator).tolist()
-    left = torch.empty(0, 2, dtype=torch.long)
-    while order:
-        taken, filled = [left], len(left)
-        while order and filled < max(buffer_rows, rows):
-            number, start, end = blocks[order.pop()]
-            taken.append(torch.stack([torch.full((end - start,), number),
-                                      torch.arange(start, end)], dim=1))
-            filled += end - start
-        buffer = torch.cat(taken)
-        buffer = buffer[torch.randperm(len(buffer), generator=generator)]
-        whole = len(buffer) // rows * rows
-        for start in range(0, whole, rows):
-            yield _gather(buffer[start : start + rows], tensor)
-        left = buffer[whole:]
-    if len(left):
-        yield _gather(left, tensor)
+    cuts = {number: np.arange(0, n, BLOCK_ROWS) for number, n in sorted(n_rows.items())}
+    starts = np.concatenate(list(cuts.values()))
+    numbers = np.repeat(list(cuts), [len(c) for c in cuts.values()])
+    sizes = np.minimum(np.repeat([n_rows[k] for k in cuts], [len(c) for c in cuts.values()])
+                       - starts, BLOCK_ROWS)
+    order = torch.randperm(len(starts), generator=generator).numpy()
+    ends = np.cumsum(sizes[order])
+    done, left = 0, np.empty((2, 0), dtype=np.int64)
+    while done < len(order):
+        before = int(ends[done - 1]) if done else 0
+        wanted = before + max(buffer_rows, rows) - left.shape[1]
+        until = min(int(np.searchsorted(ends, wanted)) + 1, len(order))
+        blocks, done = order[done:until], until
+        size = sizes[blocks]
+        inside = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
+        taken = np.stack([np.repeat(numbers[blocks], size),
+                          np.repeat(starts[blocks], size) + inside])
+        buffer = np.concatenate([left, taken], axis=1)
+        filled = buffer.shape[1]
+        buffer = buffer[:, torch.randperm(filled, generator=generator).numpy()]
+        # the last rows wait for the next filling, unless there is none
+        whole = filled // rows * rows if done < len(order) else filled
+        yield from _gathered(buffer[:, :whole], rows, tensor)
+        left = buffer[:, whole:]
 
 
-def _gather(
-    places: Int[Tensor, "n 2"], tensor: Callable[[int], Tensor]
-) -> Float[Tensor, "n d_model"]:
-    """The rows at (shard, row), shard by shard."""
-    places = places[places[:, 0].argsort(stable=True)]
-    shards, counts = np.unique(places[:, 0].numpy(), return_counts=True)
-    first = tensor(int(shards[0]))
-    out = first.new_empty(len(places), first.shape[1])
-    sizes = counts.tolist()
-    for number, part, into in zip(
-        shards.tolist(), torch.split(places[:, 1], sizes), torch.split(out, sizes), strict=True
-    ):
-        torch.index_select(tensor(number), 0, part, out=into)
-    return out
+def _gathered(
+    places: Int[np.ndarray, "2 n"], rows: int, tensor: Callable[[int], Tensor]
+) -> Iterator[Float[Tensor, "rows d_model"]]:
+    """Batches of the rows at (shard, row); inside a batch they stand as they do on disk."""
+    shards, inside = places
+    numbers, shards = np.unique(shards, return_inverse=True)
+    batch = np.arange(len(inside)) // rows
+    # one sort for all batches; rows in their order on disk are gathered faster
+    key = np.sort((batch * len(numbers) + shards) << 32 | inside)
+    picked, run = torch.from_numpy(key & 0xFFFFFFFF), key >> 32
+    ends = np.append(np.flatnonzero(np.diff(run)) + 1, len(run))
+    runs = iter(zip(np.append(0, ends[:-1]).tolist(), ends.tolist(), strict=True))
+    first = tensor(int(numbers[0]))
+    for start in range(0, len(inside), rows):
+        end = min(start + rows, len(inside))
+        out = first.new_empty(end - start, first.shape[1])
+        filled = 0
+        while filled < end - start:
+            a, b = next(runs)
+            shard = tensor(int(numbers[int(run[a]) % len(numbers)]))
+            torch.index_select(shard, 0, picked[a:b], out=out[filled : filled + b - a])
+            filled += b - a
+        yield out

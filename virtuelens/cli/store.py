@@ -44,10 +44,10 @@ def check(
     else:
         for line in wrong:
             out.print(escape(line), soft_wrap=True)
+        again = f"virtuelens store check {escape(str(store))} --repair"
         out.print(
-            f"{len(wrong)} of {files} files are damaged; they are made again with: virtuelens store "
-            f"check {escape(str(store))} --repair" if wrong else f"All {files} files are whole.",
-            soft_wrap=True,
+            f"{len(wrong)} of {files} files are damaged; they are made again with: {again}"
+            if wrong else f"All {files} files are whole.", soft_wrap=True,
         )
     if wrong:
         raise typer.Exit(1)

@@ -1,0 +1,167 @@
+"""A million tokens into a store: memory, what writing costs, how fast it reads back.
+
+    python benchmarks/harvest_store.py [--quick] [--json] [--tokens 1000000] [--dtype bfloat16]
+
+The residual stream after layer 6 of 12 layers of 768, every token, kept in bfloat16. Each
+measurement is a process of its own. Memory is the peak of the process above what it held with model
+and texts loaded (VmHWM, reset before the harvest). Writing is compared with the same harvest into
+nothing: rows are taken and dropped, in alternating stretches of the same process. Reading is the
+iterator of shuffled batches of 4,096 rows over the whole store, the first time it is opened
+(checksums included) and again, beside copies in memory of as many rows, batch by batch in order.
+
+    memory_mb             peak above the model, at a tenth of the tokens and at all of them
+    allowed_mb            two batches (every layer's hidden states and MLP) plus two shards
+    writing_cost          time into a store over time into nothing, less one
+    read_share            rows per second of the iterator over those of the copies
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
+
+import torch
+from harvest_workloads import SHAPES, make_model, ragged
+
+from virtuelens.activations.harvest import harvest, plan
+from virtuelens.activations.reading import read
+from virtuelens.activations.request import make_request
+from virtuelens.activations.store import open_store
+from virtuelens.models import HookedModel
+from virtuelens.values.texts import Text
+
+POINT = "blocks.6.hook_resid_post"
+BATCH_TOKENS, SHARD_BYTES = 8192, 1 << 27
+MEAN = 60
+"""Tokens of a text of workload A on average, about."""
+
+
+def main() -> None:
+    """Run every measurement and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="100,000 tokens")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--tokens", type=int, default=1_000_000)
+    parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])
+    parser.add_argument("--part", choices=["memory", "writing"], help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    tokens = 100_000 if args.quick else args.tokens
+    if args.part:
+        print(json.dumps(_PARTS[args.part](tokens, args.dtype, args.out)))
+        return
+    folder = Path(tempfile.mkdtemp())
+    try:
+        small = _in_process("memory", tokens // 10, args.dtype, folder / "small")
+        large = _in_process("memory", tokens, args.dtype, folder / "large")
+        writing = _in_process("writing", tokens // 4, args.dtype, folder / "writing")
+        reading = _read_back(folder / "large")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    result = {
+        "tokens": large["tokens"], "dtype": args.dtype, "threads": torch.get_num_threads(),
+        "memory_mb": {str(m["tokens"]): m["peak_mb"] for m in (small, large)},
+        "allowed_mb": _allowed(args.dtype), "tokens_per_second": large["tokens_per_second"],
+        "writing_cost": writing["cost"], **reading,
+    }
+    if not args.json:
+        for key, value in result.items():
+            print(f"{key:<22}{value}")
+    print(json.dumps(result))
+
+
+def _in_process(part: str, tokens: int, dtype: str, out: Path) -> dict[str, Any]:
+    print(f"{part}: {tokens:,} tokens", file=sys.stderr)
+    done = subprocess.run(
+        [sys.executable, __file__, "--part", part, "--tokens", str(tokens), "--dtype", dtype,
+         "--out", str(out)], check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _prepare(tokens: int, dtype: str) -> tuple[HookedModel, list[Text]]:
+    model = make_model("llama", dtype=getattr(torch, dtype))
+    texts = [Text(raw=t) for t in ragged(tokens // MEAN)]
+    harvest(model, texts[:8], points=POINT, positions="tokens")  # libraries loaded, threads made
+    return model, texts
+
+
+def _memory(tokens: int, dtype: str, out: Path) -> dict[str, Any]:
+    model, texts = _prepare(tokens, dtype)
+    Path("/proc/self/clear_refs").write_text("5")
+    before, start = _status("VmRSS"), time.perf_counter()
+    harvest(model, texts, points=POINT, positions="tokens", out=out, dtype="bfloat16",
+            batch_tokens=BATCH_TOKENS, shard_bytes=SHARD_BYTES)
+    took, n = time.perf_counter() - start, sum(len(str(t.raw).split()) for t in texts)
+    return {"tokens": n, "peak_mb": round((_status("VmHWM") - before) / 1024, 1),
+            "tokens_per_second": round(n / took)}
+
+
+def _writing(tokens: int, dtype: str, out: Path) -> dict[str, Any]:
+    """Four stretches of texts, each into a store and into nothing, by turns."""
+    model, texts = _prepare(tokens, dtype)
+    seconds = {"store": 0.0, "nothing": 0.0}
+    n = len(texts) // 4
+    for k in range(4):
+        part = texts[k * n : (k + 1) * n]
+        for way in ("store", "nothing") if k % 2 else ("nothing", "store"):
+            start = time.perf_counter()
+            if way == "store":
+                harvest(model, part, points=POINT, positions="tokens", out=out / str(k),
+                        dtype="bfloat16", batch_tokens=BATCH_TOKENS, shard_bytes=SHARD_BYTES)
+            else:
+                request = make_request(model, part, points=POINT, positions="tokens")
+                for job in plan(model, request, batch_tokens=BATCH_TOKENS, share_prefixes=True):
+                    read(model, request, job)
+            seconds[way] += time.perf_counter() - start
+    return {"cost": round(seconds["store"] / seconds["nothing"] - 1, 3)}
+
+
+def _read_back(folder: Path) -> dict[str, Any]:
+    """Rows per second through the iterator, and of a copy of as many bytes."""
+    rates, store = {}, open_store(folder)
+    whole = store.read(POINT, "tokens")
+    for name in ("first", "again"):
+        start = time.perf_counter()
+        n = sum(len(b) for b in store.batches(POINT, rows=4096, seed=0))
+        rates[name] = n / (time.perf_counter() - start)
+    for _ in range(2):  # the second counts
+        start = time.perf_counter()
+        for part in whole.split(4096):
+            part.clone()
+        copied = len(whole) / (time.perf_counter() - start)
+    gigabytes = whole.element_size() * whole.shape[1] / 1e9
+    return {"read_gb_s": round(rates["first"] * gigabytes, 2),
+            "read_again_gb_s": round(rates["again"] * gigabytes, 2),
+            "copy_gb_s": round(copied * gigabytes, 2),
+            "read_share": round(rates["first"] / copied, 2),
+            "read_again_share": round(rates["again"] / copied, 2)}
+
+
+def _allowed(dtype: str) -> float:
+    s, size = SHAPES["llama"], 2 if dtype == "bfloat16" else 4
+    batch = BATCH_TOKENS * (8 * s["d_model"] + 3 * s["d_mlp"]) * size
+    return round((2 * batch + 2 * SHARD_BYTES) / 2**20, 1)
+
+
+def _status(key: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key):
+            return int(line.split()[1])
+    raise RuntimeError(f"/proc/self/status has no {key}")
+
+
+_PARTS = {"memory": _memory, "writing": _writing}
+
+if __name__ == "__main__":
+    main()
