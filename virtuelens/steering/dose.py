@@ -165,7 +165,11 @@ def choose_candidate(
     cap: float,
     progress: Callable[[], None] = lambda: None,
 ) -> tuple[Choice, ...]:
-    """The candidates, best first, by change of rate (then of score) within the KL budget."""
+    """The candidates, best first, by change of rate within the KL budget.
+
+    Where the target does not move anywhere, the place is the one where the classes lie furthest
+    apart: there companions and neighbours have most to follow.
+    """
     tried = []
     for candidate in candidates:
         dose = working_dose(model, neutral, candidate, cap=min(cap, candidate.gap))
@@ -178,7 +182,8 @@ def choose_candidate(
         else:
             tried.append(Choice(candidate, 0.0, 0.0, 0.0))
         progress()
-    return tuple(sorted(tried, key=lambda c: (-round(c.rate_change, 3), -c.score_change)))
+    return tuple(sorted(tried, key=lambda c: (
+        -round(c.rate_change, 2), -round(c.candidate.gap, 1), -c.score_change)))
 
 
 @dataclass(frozen=True)
