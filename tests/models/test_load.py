@@ -242,7 +242,7 @@ def test_hub_answers_are_told_apart(
 
 def test_device_and_dtype_are_checked(folder: Path) -> None:
     """Unknown names are refused with the choices."""
-    with pytest.raises(ModelLoadError, match="use auto, float32"):
+    with pytest.raises(ModelLoadError, match="use auto, fast, float32"):
         load_model(str(folder), dtype="int4")
     with pytest.raises(ModelLoadError, match="'nonsense' cannot be used here"):
         load_model(str(folder), device="nonsense")
@@ -302,3 +302,18 @@ def test_real_model_is_what_its_fine_tune_starts_from(stories: HookedModel) -> N
     later = load_model(str(folder / "tinymind-finetune-step00600"))
     assert start.info.fingerprint == stories.info.fingerprint
     assert later.info.fingerprint != stories.info.fingerprint
+
+
+def test_fast_is_bfloat16_for_large_models_where_the_device_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small models stay exact; so does everything where bfloat16 is no faster."""
+    from virtuelens.models import load
+
+    folder = str(save_tiny(tmp_path / "m", "llama"))
+    monkeypatch.setattr(load, "fast_bfloat16", lambda device: True)
+    assert load_model(folder, dtype="fast").info.dtype == "float32"
+    monkeypatch.setattr(load, "GAINS_FROM", 1)
+    assert load_model(folder, dtype="fast").info.dtype == "bfloat16"
+    monkeypatch.setattr(load, "fast_bfloat16", lambda device: False)
+    assert load_model(folder, dtype="fast").info.dtype == "float32"

@@ -26,7 +26,8 @@ def command(
     dtype: Annotated[str, typer.Option(
         help="What is kept: float32 or bfloat16.")] = "float32",
     compute: Annotated[str, typer.Option(
-        help="What the model computes in: auto, float32, bfloat16 or float16.")] = "auto",
+        help="What the model computes in: fast (bfloat16 where that is faster), auto, float32, "
+             "bfloat16 or float16.")] = "fast",
     batch_tokens: Annotated[int, typer.Option(
         min=1, help="Tokens of a batch; lower it where memory is short.")] = 8192,
     accept: Annotated[list[str] | None, typer.Option(
@@ -46,9 +47,11 @@ def command(
     else:
         raise typer.BadParameter("give MODEL, PACK and --out, or --resume STORE")
     if json:
-        print_json({"store": str(store), "rows": len(acts.index), "points": list(acts.points)})
+        print_json({"store": str(store), "rows": len(acts.index), "points": list(acts.points),
+                    "computed_in": acts.info.dtype})
         return
-    note(f"Stored {len(acts.index)} rows of {len(acts.points)} hook points in {store}")
+    note(f"Stored {len(acts.index)} rows of {len(acts.points)} hook points in {store}; computed in "
+         f"{acts.info.dtype}, kept in {acts.manifest['dtype']}")
 
 
 def go_on(store: Path, *, accept: list[str]) -> "Activations":

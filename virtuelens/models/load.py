@@ -21,6 +21,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from virtuelens.errors import ModelLoadError
 from virtuelens.models.chat import PLAIN_TEMPLATE
 from virtuelens.models.hooked import HookedModel
+from virtuelens.models.matmul import fast_bfloat16
 from virtuelens.models.points import find_places, n_layers, without_parts
 from virtuelens.models.sources import Source, find_source
 from virtuelens.models.verify import verify as run_checks
@@ -29,6 +30,8 @@ from virtuelens.storage import sha256_text
 from virtuelens.values.models import ModelInfo
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+GAINS_FROM = 20_000_000
+"""Parameters from which bfloat16 is worth its rounding."""
 _UNBOUNDED = 2**31 - 1
 _CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
 
@@ -45,7 +48,8 @@ def load_model(
 
     name: a Hugging Face id, a local directory, or `organism:NAME`.
     dtype: float32, bfloat16 or float16; auto is float32 on a CPU (exact and comparable), and what
-        the checkpoint says on a GPU.
+        the checkpoint says on a GPU; fast is bfloat16 where the device multiplies it faster and
+        the model is large enough to gain, else as auto.
     device: as in torch; auto is the first CUDA GPU, else the CPU.
     trust_remote_code: run Python code that comes with the checkpoint; only for those you trust.
     verify: run the checks of `virtuelens.models.verify` (well under a second on small models).
@@ -59,6 +63,8 @@ def load_model(
     with quiet():
         try:
             config = _config(name, source, trust_remote_code)
+            if dtype == "fast":
+                precision = _fastest(config, where)
             tokenizer = _tokenizer(name, source, trust_remote_code)
             hf, report = transformers.AutoModelForCausalLM.from_pretrained(
                 source.target, config=config, dtype=precision, use_safetensors=True,
@@ -182,11 +188,21 @@ def _device(device: str) -> torch.device:
 
 
 def _dtype(dtype: str, device: torch.device) -> torch.dtype | str:
-    if dtype == "auto":
+    if dtype in {"auto", "fast"}:
         return torch.float32 if device.type == "cpu" else "auto"
     if dtype not in _DTYPES:
-        raise ModelLoadError(f"Unknown dtype {dtype!r}: use auto, {', '.join(_DTYPES)}.")
+        raise ModelLoadError(f"Unknown dtype {dtype!r}: use auto, fast, {', '.join(_DTYPES)}.")
     return _DTYPES[dtype]
+
+
+def _fastest(config: Any, device: torch.device) -> torch.dtype | str:
+    """bfloat16 where it gains: products of small models are over before the difference shows."""
+    if not fast_bfloat16(device):
+        return _dtype("auto", device)
+    with torch.device("meta"):
+        shape = transformers.AutoModelForCausalLM.from_config(config)
+    large = shape.num_parameters() >= GAINS_FROM
+    return torch.bfloat16 if large else _dtype("auto", device)
 
 
 def _explain(name: str, source: Source, error: Exception) -> str:

@@ -91,6 +91,17 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
     )
 
 
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions of its own for bfloat16 products."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    info = Path("/proc/cpuinfo")
+    if device.type != "cpu" or not info.is_file():
+        return False
+    text = info.read_text(errors="replace")[:4000]
+    return "avx512_bf16" in text or "amx_bf16" in text
+
+
 def _is_amd() -> bool:
     info = Path("/proc/cpuinfo")
     return info.is_file() and "AuthenticAMD" in info.read_text(errors="replace")[:4000]
