@@ -20,6 +20,7 @@ from torch import Tensor
 from virtuelens.activations.activations import Activations, spans
 from virtuelens.activations.families import Family, find_families, plan_families
 from virtuelens.activations.manifest import DTYPES
+from virtuelens.activations.memory import keeper
 from virtuelens.activations.plan import plan_batches, plan_shards
 from virtuelens.activations.reading import Job, Site, read
 from virtuelens.activations.request import Request, about_request, make_request
@@ -140,7 +141,7 @@ def _into_store(
     store: Unfinished,
     tell: Progress,
 ) -> None:
-    done = 0
+    done, give_back = 0, keeper()
     for number, jobs in enumerate(shards):
         if not store.has(number):
             rows = store.room({
@@ -153,6 +154,7 @@ def _into_store(
                     rows[site][filled[site] : filled[site] + len(found)] = found
                     filled[site] += len(found)
                 done += len(job.texts)
+                give_back()
                 if job is not jobs[-1]:
                     tell(done, len(request.examples))
             store.add(number, rows)
