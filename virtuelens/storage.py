@@ -194,20 +194,19 @@ def read_table(path: Path) -> "pd.DataFrame":
 
 def sha256_file(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as f:
-        while block := f.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return _digested(path, hashlib.sha256())
 
 
 def xxh3_file(path: Path) -> str:
     """Hex XXH3 (128 bit) of a file's bytes: finds damage at memory speed, proves no authorship."""
-    digest = xxhash.xxh3_128()
+    return _digested(path, xxhash.xxh3_128())
+
+
+def _digested(path: Path, digest: Any) -> str:
     with path.open("rb") as f:
         while block := f.read(1 << 20):
             digest.update(block)
-    return digest.hexdigest()
+    return str(digest.hexdigest())
 
 
 def sha256_text(text: str) -> str:

@@ -109,8 +109,10 @@ def test_damage_is_named_and_only_that_is_made_again(
     assert others == {p: p.stat().st_mtime_ns for p in others}
 
 
-def test_a_flipped_bit_in_an_unfinished_harvest_is_found(
-    llama: HookedModel, examples: list[Example], tmp_path: Path, stored: Path
+@pytest.mark.parametrize("hurt", [_flip, _truncate, Path.unlink])
+def test_a_damaged_shard_of_an_unfinished_harvest_is_made_again(
+    llama: HookedModel, examples: list[Example], tmp_path: Path, stored: Path,
+    hurt: Callable[[Path], None],
 ) -> None:
     """The journal has each shard's checksum before the manifest has."""
     def stop(done: int, total: int) -> None:
@@ -120,7 +122,7 @@ def test_a_flipped_bit_in_an_unfinished_harvest_is_found(
     out = tmp_path / "interrupted"
     with pytest.raises(KeyboardInterrupt):
         harvest(llama, examples, **ASKED, **MANY, out=out, progress=stop)
-    _flip(out / "shards/00000.safetensors")
+    hurt(out / "shards/00000.safetensors")
     harvest(llama, examples, **ASKED, **MANY, out=out)
     assert files(out) == files(stored)
 

@@ -79,24 +79,6 @@ def test_an_interrupted_harvest_goes_on_and_ends_with_the_same_bytes(
     assert whole == {p: p.stat().st_mtime_ns for p in whole}, "whole shards were made again"
 
 
-def test_a_truncated_shard_of_an_unfinished_harvest_is_made_again(
-    llama: HookedModel, examples: list[Example], tmp_path: Path, stored: Path
-) -> None:
-    """What is not whole is not taken over."""
-
-    def stop(done: int, total: int) -> None:
-        if done > 30:
-            raise KeyboardInterrupt
-
-    out = tmp_path / "interrupted"
-    with pytest.raises(KeyboardInterrupt):
-        harvest(llama, examples, **ASKED, **MANY, out=out, progress=stop)
-    shard = out / "shards" / "00001.safetensors"
-    shard.write_bytes(shard.read_bytes()[:-100])
-    harvest(llama, examples, **ASKED, **MANY, out=out)
-    assert files(out) == files(stored)
-
-
 def test_killed_before_its_manifest_a_harvest_starts_again(
     llama: HookedModel, examples: list[Example], tmp_path: Path, stored: Path
 ) -> None:
