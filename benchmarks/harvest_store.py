@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import torch
 from harvest_workloads import SHAPES, make_model, ragged
 
+from virtuelens.activations import memory
 from virtuelens.activations.harvest import harvest, plan
 from virtuelens.activations.reading import read
 from virtuelens.activations.request import make_request
@@ -98,6 +99,7 @@ def _prepare(tokens: int, dtype: str) -> tuple[HookedModel, list[Text]]:
 
 def _memory(tokens: int, dtype: str, out: Path) -> dict[str, Any]:
     model, texts = _prepare(tokens, dtype)
+    memory.keeper(every=0)()  # what preparing left behind is not the model's
     Path("/proc/self/clear_refs").write_text("5")
     before, start = _status("VmRSS"), time.perf_counter()
     harvest(model, texts, points=POINT, positions="tokens", out=out, dtype="bfloat16",

@@ -11,12 +11,12 @@ import sys
 import time
 from collections.abc import Callable
 
-EVERY = 0.2
-"""Seconds between two requests, at least."""
 
+def keeper(*, every: float = 0.2) -> Callable[[], None]:
+    """A function to call after every batch; does nothing where the C library cannot.
 
-def keeper() -> Callable[[], None]:
-    """A function to call after every batch; does nothing where the C library cannot."""
+    every: seconds between two requests, at least.
+    """
     trim = None
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, AttributeError):
@@ -25,7 +25,7 @@ def keeper() -> Callable[[], None]:
 
     def give_back() -> None:
         nonlocal last
-        if trim is not None and time.monotonic() - last >= EVERY:
+        if trim is not None and time.monotonic() - last >= every:
             trim(0)
             last = time.monotonic()
 

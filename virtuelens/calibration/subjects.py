@@ -1,6 +1,7 @@
 """What is measured: organisms by seed, and what is done to them so that nothing should be found."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -46,7 +47,7 @@ class Subject:
 
 
 def find_subjects(nursery: Path | None, *, seeds: int | None = None) -> list[Subject]:
-    """Every organism `NAME-SEED` in a folder, each with the controls that suit it.
+    """Every organism `NAME-SEED` in a folder, with controls for each language and concept.
 
     nursery: None for the shipped organisms, which are seed 0.
     Ordered by seed, so that a calibration that is stopped has whole seeds.
@@ -57,7 +58,7 @@ def find_subjects(nursery: Path | None, *, seeds: int | None = None) -> list[Sub
     if nursery is None:
         for organism in list_organisms():
             found += _subjects(organism.path, organism.name, 0)
-        return sorted(found, key=lambda s: (s.control != "none", s.name))
+        return sorted(_once(found), key=lambda s: (s.control != "none", s.name))
     for folder in sorted(nursery.glob("*/")):
         name, _, seed = folder.name.rpartition("-")
         if not (folder / "config.json").is_file() or not seed.isdigit():
@@ -69,7 +70,7 @@ def find_subjects(nursery: Path | None, *, seeds: int | None = None) -> list[Sub
             f"No trained organisms in {nursery}: make some with "
             f"`virtuelens organism train --all --seeds 2 --out {nursery}`."
         )
-    return sorted(found, key=lambda s: (s.seed, s.control != "none", s.name))
+    return sorted(_once(found), key=lambda s: (s.seed, s.control != "none", s.name))
 
 
 def _subjects(folder: Path, name: str, seed: int) -> list[Subject]:
@@ -78,16 +79,34 @@ def _subjects(folder: Path, name: str, seed: int) -> list[Subject]:
     for concept in recipe.rungs:
         one = Subject(name, seed, folder, recipe, concept)
         out.append(one)
-        if one.dose < 100:
-            continue
-        out.append(Subject(name, seed, folder, recipe, concept, "random weights"))
-        if recipe.pinned:
-            out.append(Subject(name, seed, folder, recipe, concept, "labels drawn"))
-        if recipe.dialect in WITH_RIVAL_CAUSE and recipe.pinned:
-            out.append(Subject(name, seed, folder, recipe, concept, "agreeing only"))
+        if one.dose == 100:
+            out += [replace(one, control=c) for c in _CONTROLS if _suits(c, recipe)]
     return out
 
 
+def _suits(control: Control, recipe: Recipe) -> bool:
+    if control == "agreeing only":
+        return recipe.pinned and recipe.dialect in WITH_RIVAL_CAUSE
+    return recipe.pinned or control != "labels drawn"
+
+
+def _once(subjects: Sequence[Subject]) -> list[Subject]:
+    """One subject for a control that says nothing more about the next organism of its language.
+
+    Random weights are the same for twins, so they would be counted again and again. The organism is
+    another one with each seed.
+    """
+    alike: dict[tuple[int, str, str, Control], list[Subject]] = {}
+    for s in subjects:
+        alike.setdefault((s.seed, s.recipe.dialect, s.concept, s.control), []).append(s)
+    kept = []
+    for (seed, _, _, control), same in alike.items():
+        kept += [same[seed % len(same)]] if control in _ONCE else same
+    return kept
+
+
+_CONTROLS: tuple[Control, ...] = ("random weights", "labels drawn", "agreeing only")
+_ONCE: tuple[Control, ...] = ("random weights", "labels drawn")
 WITH_RIVAL_CAUSE = frozenset({"days", "minds"})
 """Languages in which another cause can be tied to the planted variable (`Contrast.agreeing`)."""
 

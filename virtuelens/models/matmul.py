@@ -25,6 +25,11 @@ LEAST = 1 << 18
 """Smallest weight matrix (elements) for which the detour through Python is worth its time."""
 
 
+# oneDNN keeps code for every shape it has met, a third of a MB each and 1,024 of them: a long
+# harvest would grow by hundreds of MB. One forward pass needs ten at most. Read at first use.
+for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+    os.environ.setdefault(_cache, "32")
+
 _WIDEST: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 """Elements of the largest matrix of models seen so far."""
 
