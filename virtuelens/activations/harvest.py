@@ -21,7 +21,7 @@ from virtuelens.activations.activations import Activations, spans
 from virtuelens.activations.families import Family, find_families, plan_families
 from virtuelens.activations.manifest import DTYPES
 from virtuelens.activations.memory import keeper
-from virtuelens.activations.plan import plan_batches, plan_shards
+from virtuelens.activations.plan import default_batch_tokens, plan_batches, plan_shards
 from virtuelens.activations.reading import Job, Site, read
 from virtuelens.activations.request import Request, about_request, make_request
 from virtuelens.activations.store import open_store
@@ -45,7 +45,7 @@ def harvest(
     positions: str | Sequence[str] = "last",
     out: Path | str | None = None,
     dtype: str = "float32",
-    batch_tokens: int = 8192,
+    batch_tokens: int | None = None,
     shard_bytes: int = 1 << 27,
     share_prefixes: bool = True,
     asked: Mapping[str, str] | None = None,
@@ -61,8 +61,8 @@ def harvest(
     out: a folder to stream to. An unfinished harvest of the same thing goes on there, a finished
         one is taken as it is, anything else is refused. The result then reads from disk.
     dtype: float32 or bfloat16, of what is kept; matrices are given in fp32 either way.
-    batch_tokens: padded tokens of a batch; lower it where memory is short. Results do not
-        depend on it beyond rounding.
+    batch_tokens: padded tokens of a batch; by default as many as the device needs to be fast.
+        Lower it where memory is short. Results do not depend on it beyond rounding.
     share_prefixes: run once what texts have in common at their beginning, where that spares much.
         Results do not depend on it beyond rounding.
     asked: how model and pack are named, written into the store so that `virtuelens harvest
@@ -78,6 +78,8 @@ def harvest(
     """
     if dtype not in DTYPES:
         raise StoreError(f"Unknown dtype {dtype!r}: choose from {', '.join(DTYPES)}.")
+    if batch_tokens is None:
+        batch_tokens = default_batch_tokens(model.info.d_model, model.info.device)
     if batch_tokens < 1:
         raise ValueError(f"batch_tokens is {batch_tokens}: expected at least 1")
     tell = progress or (lambda done, total: None)

@@ -14,8 +14,9 @@ import math
 import mmap
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 BLOCK_ROWS = 256
+_SHARD, _ROW = 32, (1 << 32) - 1
 _DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16}
 """safetensors' names."""
 
@@ -46,66 +48,68 @@ def mapped(shard: Path, name: str) -> Float[Tensor, "rows d_model"]:
 
 def batches(
     n_rows: Mapping[int, int],
-    shard: Callable[[int], Path],
-    name: str,
+    tensor: Callable[[int], Tensor],
     *,
     rows: int,
     buffer_rows: int,
     generator: torch.Generator,
 ) -> Iterator[Float[Tensor, "rows d_model"]]:
-    """Every row of the tensor `name` of all shards once; the last batch may be smaller.
+    """Every row of the tensors of all shards once; the last batch may be smaller.
 
-    n_rows: of each shard. shard: the path of one.
+    n_rows: of each shard. tensor: the one of a shard, mapped.
     """
     if rows < 1:
         raise ValueError(f"rows is {rows}: expected at least 1")
-    tensor = cache(lambda number: mapped(shard(number), name))
-    cuts = {number: np.arange(0, n, BLOCK_ROWS) for number, n in sorted(n_rows.items())}
-    starts = np.concatenate(list(cuts.values()))
-    numbers = np.repeat(list(cuts), [len(c) for c in cuts.values()])
-    sizes = np.minimum(np.repeat([n_rows[k] for k in cuts], [len(c) for c in cuts.values()])
-                       - starts, BLOCK_ROWS)
-    order = torch.randperm(len(starts), generator=generator).numpy()
-    ends = np.cumsum(sizes[order])
-    done, left = 0, np.empty((2, 0), dtype=np.int64)
-    while done < len(order):
+    blocks = [(number, start, min(BLOCK_ROWS, n - start))
+              for number, n in sorted(n_rows.items()) for start in range(0, n, BLOCK_ROWS)]
+    table = np.array(blocks, dtype=np.int64)[torch.randperm(len(blocks), generator=generator)]
+    ends = np.cumsum(table[:, 2])
+    left, done = np.empty(0, dtype=np.int64), 0
+    while done < len(table):
         before = int(ends[done - 1]) if done else 0
-        wanted = before + max(buffer_rows, rows) - left.shape[1]
-        until = min(int(np.searchsorted(ends, wanted)) + 1, len(order))
-        blocks, done = order[done:until], until
-        size = sizes[blocks]
-        inside = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
-        taken = np.stack([np.repeat(numbers[blocks], size),
-                          np.repeat(starts[blocks], size) + inside])
-        buffer = np.concatenate([left, taken], axis=1)
-        filled = buffer.shape[1]
-        buffer = buffer[:, torch.randperm(filled, generator=generator).numpy()]
+        wanted = before + max(buffer_rows, rows) - len(left)
+        until = min(int(np.searchsorted(ends, wanted)) + 1, len(table))
+        buffer, done = _merged(left, _rows(table[done:until])), until
         # the last rows wait for the next filling, unless there is none
-        whole = filled // rows * rows if done < len(order) else filled
-        yield from _gathered(buffer[:, :whole], rows, tensor)
-        left = buffer[:, whole:]
+        whole = len(buffer) // rows * rows if done < len(table) else len(buffer)
+        of_batch = (torch.randperm(len(buffer), generator=generator).numpy() // rows)
+        # stable: inside a batch rows stay in their order on disk, where they are gathered faster
+        order = np.argsort(of_batch.astype(_smallest(len(buffer) // rows)), kind="stable")
+        for start in range(0, whole, rows):
+            yield _gathered(buffer[order[start : min(start + rows, whole)]], tensor)
+        left = np.sort(buffer[order[whole:]])
+
+
+def _rows(blocks: Int[np.ndarray, "n 3"]) -> Int[np.ndarray, " rows"]:
+    """Every row of the blocks, as shard << 32 | row, ascending."""
+    numbers, starts, sizes = blocks[np.lexsort((blocks[:, 1], blocks[:, 0]))].T
+    inside = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    rows: Int[np.ndarray, " rows"] = np.repeat(numbers << _SHARD | starts, sizes) + inside
+    return rows
+
+
+def _merged(
+    left: Int[np.ndarray, " a"], more: Int[np.ndarray, " b"]
+) -> Int[np.ndarray, " n"]:
+    return np.insert(more, np.searchsorted(more, left), left) if len(left) else more
+
+
+def _smallest(most: int) -> type[np.unsignedinteger[Any]]:
+    """Small numbers are sorted by radix, in one pass."""
+    return np.uint16 if most < 1 << 16 else np.uint64
 
 
 def _gathered(
-    places: Int[np.ndarray, "2 n"], rows: int, tensor: Callable[[int], Tensor]
-) -> Iterator[Float[Tensor, "rows d_model"]]:
-    """Batches of the rows at (shard, row); inside a batch they stand as they do on disk."""
-    shards, inside = places
-    numbers, shards = np.unique(shards, return_inverse=True)
-    batch = np.arange(len(inside)) // rows
-    # one sort for all batches; rows in their order on disk are gathered faster
-    key = np.sort((batch * len(numbers) + shards) << 32 | inside)
-    picked, run = torch.from_numpy(key & 0xFFFFFFFF), key >> 32
-    ends = np.append(np.flatnonzero(np.diff(run)) + 1, len(run))
-    runs = iter(zip(np.append(0, ends[:-1]).tolist(), ends.tolist(), strict=True))
-    first = tensor(int(numbers[0]))
-    for start in range(0, len(inside), rows):
-        end = min(start + rows, len(inside))
-        out = first.new_empty(end - start, first.shape[1])
-        filled = 0
-        while filled < end - start:
-            a, b = next(runs)
-            shard = tensor(int(numbers[int(run[a]) % len(numbers)]))
-            torch.index_select(shard, 0, picked[a:b], out=out[filled : filled + b - a])
-            filled += b - a
-        yield out
+    places: Int[np.ndarray, " n"], tensor: Callable[[int], Tensor]
+) -> Float[Tensor, "n d_model"]:
+    """The rows at these places, ascending."""
+    shards, inside = places >> _SHARD, torch.from_numpy(places & _ROW)
+    cuts = [0, *(np.flatnonzero(np.diff(shards)) + 1).tolist(), len(places)]
+    out: Tensor | None = None
+    for start, end in pairwise(cuts):
+        shard = tensor(int(shards[start]))
+        if out is None:
+            out = shard.new_empty(len(places), shard.shape[1])
+        torch.index_select(shard, 0, inside[start:end], out=out[start:end])
+    assert out is not None
+    return out

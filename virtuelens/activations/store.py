@@ -42,6 +42,7 @@ class Store:
     manifest: Mapping[str, Any] = field(repr=False)
     index: pd.DataFrame = field(repr=False)
     _checked: set[int] = field(default_factory=set, repr=False)
+    _maps: dict[tuple[int, str], Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def info(self) -> ModelInfo:
@@ -76,8 +77,7 @@ class Store:
         out = torch.empty(n, self.info.d_model, dtype=DTYPES[self.manifest["dtype"]])
         for shard, mine in rows.groupby("shard", sort=True):
             places = spans(mine["start"].to_numpy(), mine["end"].to_numpy())
-            out.index_copy_(0, places, shuffle.mapped(self.shard(int(str(shard))),
-                                                    f"{point}/{position}"))
+            out.index_copy_(0, places, self._mapped(int(str(shard)), f"{point}/{position}"))
         return out
 
     def batches(
@@ -105,8 +105,9 @@ class Store:
             )
         sizes = self.index[self.index["position"] == position].groupby("shard")
         n_rows = {int(str(s)): int((t["end"] - t["start"]).sum()) for s, t in sizes}
+        name = f"{point}/{position}"
         return shuffle.batches(
-            n_rows, self.shard, f"{point}/{position}", rows=rows, buffer_rows=buffer_rows,
+            n_rows, lambda shard: self._mapped(shard, name), rows=rows, buffer_rows=buffer_rows,
             generator=torch.Generator().manual_seed(seed),
         )  # fmt: skip
 
@@ -120,6 +121,12 @@ class Store:
             check_file(self.path, described, content=True)
             self._checked.add(number)
         return self.path / str(described["file"])
+
+    def _mapped(self, number: int, name: str) -> Float[Tensor, "rows d_model"]:
+        # kept: its pages need not be found again
+        if (number, name) not in self._maps:
+            self._maps[number, name] = shuffle.mapped(self.shard(number), name)
+        return self._maps[number, name]
 
     def verify(self) -> None:
         """Check the content of every shard now.

@@ -28,8 +28,9 @@ def command(
     compute: Annotated[str, typer.Option(
         help="What the model computes in: fast (bfloat16 where that is faster), auto, float32, "
              "bfloat16 or float16.")] = "fast",
-    batch_tokens: Annotated[int, typer.Option(
-        min=1, help="Tokens of a batch; lower it where memory is short.")] = 8192,
+    batch_tokens: Annotated[int | None, typer.Option(
+        min=1, help="Tokens of a batch, by default what the device needs to be fast; lower it "
+                    "where memory is short.")] = None,
     accept: Annotated[list[str] | None, typer.Option(
         help="A key of the manifest that may differ; put on record in the store.")] = None,
     json: Json = False,
