@@ -47,6 +47,10 @@ class StoreError(VirtueLensError, ValueError):
     """A store or run directory is damaged, of another schema, or does not match what is asked."""
 
 
+class ClusterError(VirtueLensError, RuntimeError):
+    """Workers of a cluster cannot be had, or cannot do what this process could."""
+
+
 class ProbeError(VirtueLensError, ValueError):
     """A probe cannot be fitted or used as asked."""
 

@@ -18,14 +18,15 @@ import torch
 from torch import Tensor
 
 from virtuelens.activations.activations import Activations, spans
+from virtuelens.activations.cluster import Cluster, on_cluster
 from virtuelens.activations.families import Family, find_families, plan_families
 from virtuelens.activations.manifest import DTYPES
 from virtuelens.activations.memory import keeper
 from virtuelens.activations.plan import default_batch_tokens, plan_batches, plan_shards
-from virtuelens.activations.reading import Job, Site, read
+from virtuelens.activations.reading import Job, Site, Work, read
 from virtuelens.activations.request import Request, about_request, make_request
 from virtuelens.activations.store import open_store
-from virtuelens.activations.writing import Unfinished, begin_store, only_writer
+from virtuelens.activations.writing import begin_store, only_writer
 from virtuelens.concepts.pack import Concept
 from virtuelens.errors import StoreError
 from virtuelens.values.texts import Example, Text
@@ -51,6 +52,7 @@ def harvest(
     asked: Mapping[str, str] | None = None,
     accept: Sequence[str] = (),
     repair: bool = False,
+    cluster: Cluster | None = None,
     progress: Progress | None = None,
 ) -> Activations:
     """The activations of a concept's examples, or of other texts, in the order given.
@@ -70,11 +72,12 @@ def harvest(
     accept: keys of the manifest that may differ in a store that is there already, such as
         `made_by.versions.torch`; each difference is put on record in it.
     repair: read every file of a finished store, and make again just what is damaged.
+    cluster: run on workers of a Ray cluster, which all see the folder `out`; the same bytes.
     progress: called with (texts done, texts in all).
 
     Raises: TextTooLongError, TextError, PositionError: naming the example, before any work.
     HookPointError: unknown point. NotFiniteError: naming point and example. StoreError: `out`
-    holds something else. DiskError.
+    holds something else. DiskError. ClusterError.
     """
     if dtype not in DTYPES:
         raise StoreError(f"Unknown dtype {dtype!r}: choose from {', '.join(DTYPES)}.")
@@ -87,6 +90,8 @@ def harvest(
     jobs = plan(model, request, batch_tokens=batch_tokens, share_prefixes=share_prefixes)
     about = {"model": model.info.to_json(), **about_request(request, dtype=dtype)}
     if out is None:
+        if cluster is not None:
+            raise StoreError("Workers write to a store: give a folder that all machines see.")
         return _into_memory(model, request, jobs, about, tell)
     wide = model.info.d_model * len(request.points) * DTYPES[dtype].itemsize
     sizes = [wide * sum(request.n_rows(p, t) for p in request.picks for t in j.texts) for j in jobs]
@@ -100,7 +105,7 @@ def harvest(
             asked=asked, accept=accept, repair=repair,
         )  # fmt: skip
         if store is not None:
-            _into_store(model, request, shards, store, tell)
+            _into_store(model, Work(request, shards, store), tell, cluster)
     tell(len(request.examples), len(request.examples))
     return open_store(Path(out)).load()
 
@@ -137,32 +142,27 @@ def _into_memory(
 
 
 def _into_store(
-    model: "HookedModel",
-    request: Request,
-    shards: Sequence[Sequence[Job]],
-    store: Unfinished,
-    tell: Progress,
+    model: "HookedModel", work: Work, tell: Progress, cluster: Cluster | None
 ) -> None:
-    done, give_back = 0, keeper()
-    for number, jobs in enumerate(shards):
-        if not store.has(number):
-            rows = store.room({
-                position: sum(request.n_rows(position, t) for job in jobs for t in job.texts)
-                for position in request.picks
-            })
-            filled = dict.fromkeys(rows, 0)
-            for job in jobs:
-                for site, found in read(model, request, job).items():
-                    rows[site][filled[site] : filled[site] + len(found)] = found
-                    filled[site] += len(found)
-                done += len(job.texts)
-                give_back()
-                if job is not jobs[-1]:
-                    tell(done, len(request.examples))
-            store.add(number, rows)
-        else:
-            done += sum(len(job.texts) for job in jobs)
-        tell(done, len(request.examples))
+    n_shards, store = len(work.shards), work.store
+    missing = [n for n in range(n_shards) if not store.has(n)]
+    total = sum(map(work.n_texts, range(n_shards)))
+    done, give_back = total - sum(map(work.n_texts, missing)), keeper()
+
+    def count(texts: int) -> None:
+        nonlocal done
+        done += texts
+        give_back()
+        tell(done, total)
+
+    count(0)
+    if cluster is None:
+        for number in missing:
+            store.note(number, work.make(model, number, count))
+    else:
+        for number, described in on_cluster(model, work, missing, cluster):
+            store.note(number, described)
+            count(work.n_texts(number))
     store.finish()
 
 

@@ -6,9 +6,9 @@
 3. Means are taken over a text's rows, in fp32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,6 +17,7 @@ from torch import Tensor
 from virtuelens.activations.families import Family
 from virtuelens.activations.positions import POSITIONS
 from virtuelens.activations.request import Request
+from virtuelens.activations.writing import Unfinished
 from virtuelens.errors import NotFiniteError
 
 if TYPE_CHECKING:
@@ -71,6 +72,39 @@ def read(model: "HookedModel", request: Request, job: Job) -> dict[Site, Tensor]
             pooled = POSITIONS[position].pooled and len(mine) > len(counts)
             out[point, position] = (_means(mine, counts) if pooled else mine).cpu()
     return out
+
+
+@dataclass(frozen=True)
+class Work:
+    """A store to fill: shards of jobs of one request."""
+
+    request: Request
+    shards: Sequence[Sequence[Job]]
+    store: Unfinished
+
+    def n_texts(self, number: int) -> int:
+        """Texts of a shard."""
+        return sum(len(job.texts) for job in self.shards[number])
+
+    def make(
+        self, model: "HookedModel", number: int, count: Callable[[int], None] = lambda texts: None
+    ) -> dict[str, Any]:
+        """Read a shard's texts, one after the other, and write it; what the manifest says of it.
+
+        count: called after each job with the number of its texts.
+        """
+        rows = self.store.room({
+            position: sum(self.request.n_rows(position, t) for job in self.shards[number]
+                          for t in job.texts)
+            for position in self.request.picks
+        })
+        filled = dict.fromkeys(rows, 0)
+        for job in self.shards[number]:
+            for site, found in read(model, self.request, job).items():
+                rows[site][filled[site] : filled[site] + len(found)] = found
+                filled[site] += len(found)
+            count(len(job.texts))
+        return self.store.write(number, rows)
 
 
 def _chosen(request: Request, texts: Sequence[int]) -> _Chosen:

@@ -70,14 +70,18 @@ class Unfinished:
             for point in self.manifest["points"] for position, n in n_rows.items()
         }
 
-    def add(self, number: int, rows: Mapping[tuple[str, str], Tensor]) -> None:
-        """Write a shard, whole or not at all, then its checksum into the journal."""
+    def write(self, number: int, rows: Mapping[tuple[str, str], Tensor]) -> dict[str, Any]:
+        """Write a shard, whole or not at all; what the manifest will say of it."""
         tensors = {f"{point}/{position}": t for (point, position), t in rows.items()}
         name = shard_name(number)
         about = {"schema": SCHEMA, "kind": "activations", "shard": number}
         storage.write_tensors(self.path / name, tensors, about)
-        self.entries[number] = entry(self.path, name)
-        _write_down(self.path, number, self.entries[number])
+        return entry(self.path, name)
+
+    def note(self, number: int, described: Mapping[str, Any]) -> None:
+        """Put a written shard into the journal: it will not be made again."""
+        self.entries[number] = dict(described)
+        _write_down(self.path, number, described)
 
     def finish(self) -> None:
         """Say in the manifest that all is there."""

@@ -1,7 +1,7 @@
 """virtuelens harvest: read activations of a pack into a store, or go on with one."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -9,6 +9,9 @@ from virtuelens.cli.console import Json, err, note, print_json
 
 if TYPE_CHECKING:
     from virtuelens.activations.activations import Activations
+    from virtuelens.activations.cluster import Cluster
+
+Engine = Literal["local", "ray"]
 
 
 def command(
@@ -31,19 +34,32 @@ def command(
     batch_tokens: Annotated[int | None, typer.Option(
         min=1, help="Tokens of a batch, by default what the device needs to be fast; lower it "
                     "where memory is short.")] = None,
+    engine: Annotated[Engine, typer.Option(
+        help="local, or ray: workers on this machine or a cluster.")] = "local",
+    address: Annotated[str, typer.Option(
+        help="Of a Ray cluster (`auto`: the one this machine is in); by default one is started on "
+             "this machine.")] = "",
+    workers: Annotated[int | None, typer.Option(
+        min=1, help="Ray workers; by default one a GPU, or one for every --threads CPUs.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPUs of a Ray worker.")] = 1,
     accept: Annotated[list[str] | None, typer.Option(
         help="A key of the manifest that may differ; put on record in the store.")] = None,
     json: Json = False,
 ) -> None:
     """Run a pack's texts through a model and store what was asked for."""
+    cluster = None
+    if engine == "ray":
+        from virtuelens.activations.cluster import Cluster
+
+        cluster = Cluster(address or None, workers, threads)
     if resume is not None:
-        acts, store = go_on(resume, accept=accept or []), resume
+        acts, store = go_on(resume, accept=accept or [], cluster=cluster), resume
     elif model and pack and to is not None:
         store = to
         acts = _run(
             model, pack, to, compute=compute, points=points.split(","),
             positions=positions.split(",") if positions else None, dtype=dtype,
-            batch_tokens=batch_tokens, accept=accept or [],
+            batch_tokens=batch_tokens, accept=accept or [], cluster=cluster,
         )
     else:
         raise typer.BadParameter("give MODEL, PACK and --out, or --resume STORE")
@@ -55,7 +71,9 @@ def command(
          f"{acts.info.dtype}, kept in {acts.manifest['dtype']}")
 
 
-def go_on(store: Path, *, accept: list[str]) -> "Activations":
+def go_on(
+    store: Path, *, accept: list[str], cluster: "Cluster | None" = None
+) -> "Activations":
     """Finish the harvest in a store, or make its damaged files again, as its manifest says.
 
     Raises: StoreError: no store, or its texts are not known by a name.
@@ -75,7 +93,8 @@ def go_on(store: Path, *, accept: list[str]) -> "Activations":
     return _run(
         asked["model"], asked["pack"], store, compute=kept["model"]["dtype"],
         points=kept["points"], positions=kept["positions"], dtype=kept["dtype"], accept=accept,
-        repair=True, **{k: made_by[k] for k in ("batch_tokens", "shard_bytes", "share_prefixes")},
+        cluster=cluster, repair=True,
+        **{k: made_by[k] for k in ("batch_tokens", "shard_bytes", "share_prefixes")},
     )
 
 
