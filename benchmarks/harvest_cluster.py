@@ -34,7 +34,7 @@ from virtuelens.models.fresh import save_model
 from virtuelens.values.texts import Text
 
 POINT = "blocks.6.hook_resid_post"
-SHARD_BYTES = 3 << 20
+SHARD_BYTES = 8 << 20
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one run of each, 512 texts")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--texts", type=int, default=1024)
+    parser.add_argument("--texts", type=int, default=2048)
     args = parser.parse_args()
     texts = [Text(raw=t) for t in ragged(512 if args.quick else args.texts)]
     torch.set_num_threads(1)

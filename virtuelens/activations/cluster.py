@@ -117,7 +117,7 @@ def on_cluster(
         made = todo.map(
             _Worker, fn_constructor_args=([task],), num_cpus=cluster.threads, num_gpus=gpus,
             compute=ray.data.ActorPoolStrategy(size=min(n, len(missing)),
-                                               max_tasks_in_flight_per_actor=1),
+                                               max_tasks_in_flight_per_actor=2),
         )
         try:
             for row in made.iter_rows():
