@@ -47,6 +47,10 @@ class StoreError(VirtueLensError, ValueError):
     """A store or run directory is damaged, of another schema, or does not match what is asked."""
 
 
+class RemoteError(VirtueLensError, RuntimeError):
+    """A server that runs a model for us refused, failed or cannot be reached."""
+
+
 class ClusterError(VirtueLensError, RuntimeError):
     """Workers of a cluster cannot be had, or cannot do what this process could."""
 

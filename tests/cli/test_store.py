@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.test_commands import virtuelens
 
 
@@ -28,3 +30,21 @@ def test_harvest_check_repair_resume(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["points"] == ["blocks.1.hook_resid_post"]
     assert shard.read_bytes() == whole
+
+
+@pytest.mark.parametrize(("asked", "said"), [
+    (["--engine", "nnsight", "--remote"], "set NDIF_API_KEY"),
+    (["--remote"], "use hooks, or nnsight"),
+    (["--engine", "ray", "--address", "127.0.0.1:1"], "No Ray cluster at"),
+    (["--engine", "nnsight"], ""),
+])
+def test_engines_that_cannot_say_why_in_one_line(
+    tmp_path: Path, asked: list[str], said: str
+) -> None:
+    """Exit code 2 and no traceback; nnsight here needs nothing."""
+    done = virtuelens(
+        "harvest", "organism:sycophant", "sycophancy", "--out", str(tmp_path / "s"),
+        "--points", "blocks.1.hook_resid_post", "--positions", "last_prompt", *asked)
+    assert done.returncode == (2 if said else 0), done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

@@ -9,9 +9,8 @@ from virtuelens.cli.console import Json, err, note, print_json
 
 if TYPE_CHECKING:
     from virtuelens.activations.activations import Activations
-    from virtuelens.activations.cluster import Cluster
 
-Engine = Literal["local", "ray"]
+Engine = Literal["local", "ray", "nnsight"]
 
 
 def command(
@@ -35,7 +34,11 @@ def command(
         min=1, help="Tokens of a batch, by default what the device needs to be fast; lower it "
                     "where memory is short.")] = None,
     engine: Annotated[Engine, typer.Option(
-        help="local, or ray: workers on this machine or a cluster.")] = "local",
+        help="local; ray: workers on this machine or a cluster; nnsight: through its trace.")
+    ] = "local",
+    remote: Annotated[bool, typer.Option(
+        "--remote", help="With nnsight: the model stays on the server that NDIF_HOST names; needs "
+                         "NDIF_API_KEY, and trust in it (its answers are unpickled).")] = False,
     address: Annotated[str, typer.Option(
         help="Of a Ray cluster (`auto`: the one this machine is in); by default one is started on "
              "this machine.")] = "",
@@ -52,14 +55,16 @@ def command(
         from virtuelens.activations.cluster import Cluster
 
         cluster = Cluster(address or None, workers, threads)
+    how: dict[str, Any] = {"cluster": cluster, "accept": accept or [],
+                           "trace": engine == "nnsight", "remote": remote}
     if resume is not None:
-        acts, store = go_on(resume, accept=accept or [], cluster=cluster), resume
+        acts, store = go_on(resume, **how), resume
     elif model and pack and to is not None:
         store = to
         acts = _run(
             model, pack, to, compute=compute, points=points.split(","),
             positions=positions.split(",") if positions else None, dtype=dtype,
-            batch_tokens=batch_tokens, accept=accept or [], cluster=cluster,
+            batch_tokens=batch_tokens, **how,
         )
     else:
         raise typer.BadParameter("give MODEL, PACK and --out, or --resume STORE")
@@ -71,9 +76,7 @@ def command(
          f"{acts.info.dtype}, kept in {acts.manifest['dtype']}")
 
 
-def go_on(
-    store: Path, *, accept: list[str], cluster: "Cluster | None" = None
-) -> "Activations":
+def go_on(store: Path, **how: Any) -> "Activations":
     """Finish the harvest in a store, or make its damaged files again, as its manifest says.
 
     Raises: StoreError: no store, or its texts are not known by a name.
@@ -89,17 +92,17 @@ def go_on(
             f"{store} was not made by the command line, so its texts are not known by name: call "
             f"harvest(...) with the same texts, out={str(store)!r} and repair=True."
         )
-    made_by = kept["made_by"]
+    plan = {k: kept["made_by"][k] for k in ("batch_tokens", "shard_bytes", "share_prefixes")}
     return _run(
         asked["model"], asked["pack"], store, compute=kept["model"]["dtype"],
-        points=kept["points"], positions=kept["positions"], dtype=kept["dtype"], accept=accept,
-        cluster=cluster, repair=True,
-        **{k: made_by[k] for k in ("batch_tokens", "shard_bytes", "share_prefixes")},
-    )
+        points=kept["points"], positions=kept["positions"], dtype=kept["dtype"],
+        repair=True, **plan, **how,
+    )  # fmt: skip
 
 
 def _run(
-    model: str, pack: str, to: Path, *, compute: str, positions: list[str] | None, **how: Any
+    model: str, pack: str, to: Path, *, compute: str, positions: list[str] | None,
+    trace: bool = False, remote: bool = False, **how: Any,
 ) -> "Activations":
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -107,7 +110,8 @@ def _run(
     from virtuelens.concepts.pack import load_concept
     from virtuelens.models import load_model
 
-    loaded = load_model(model, dtype=compute)
+    engine = "nnsight" if trace else "hooks"
+    loaded = load_model(model, dtype=compute, engine=engine, remote=remote)
     concept = load_concept(pack, dialect=loaded.info.dialect)
     with Progress(TextColumn("harvest"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
                   TimeElapsedColumn(), console=err) as bar:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from virtuelens.models.generate import Generation
 from virtuelens.models.points import Place
 from virtuelens.models.prefix import Prefix, resumes
 from virtuelens.models.run import Batch, Edit, Reads, Take
+from virtuelens.models.traced import Trace, run_traced
 from virtuelens.models.verify import Verification
 from virtuelens.values.models import ModelInfo
 from virtuelens.values.texts import Text
@@ -27,6 +29,8 @@ class HookedModel:
 
     hf: the transformers model, in evaluation mode, without gradients; never altered.
     verification: what was checked when it was loaded; None where that was switched off.
+    trace: runs go through nnsight, here or on a server; None: through hooks of our own. Where the
+        weights are on a server, only `run` (and what is built on it, like harvest) works.
     """
 
     info: ModelInfo
@@ -34,6 +38,7 @@ class HookedModel:
     tokenizer: Any = field(repr=False)
     places: Mapping[str, Place] = field(repr=False)
     verification: Verification | None = field(default=None, repr=False)
+    trace: Trace | None = field(default=None, repr=False)
     _standing: list[Edit] = field(default_factory=list, init=False, repr=False)
 
     def hook_points(self) -> tuple[str, ...]:
@@ -53,7 +58,8 @@ class HookedModel:
         self, encoded: Sequence[Encoded], *, side: Literal["left", "right"] = "right"
     ) -> Batch:
         """The rows padded to equal length on one side, on the model's device."""
-        return run.pad(encoded, side=side, device=self.hf.device)
+        device = torch.device("cpu") if self.hf.device.type == "meta" else self.hf.device
+        return run.pad(encoded, side=side, device=device)
 
     def run(
         self,
@@ -77,6 +83,12 @@ class HookedModel:
         Raises: HookPointError: a point this model does not have.
         """
         edits = (*self._standing, *edits)
+        if self.trace is not None:
+            assert after is None, "nothing goes on from a prefix in a trace"
+            assert not keep, "no prefix is kept in a trace"
+            acts, found = run_traced(self.trace, self.places, batch, read=read, edits=edits,
+                                     logits=logits, take=take)
+            return Reads(acts, found)
         return run.run(
             self.hf, self.places, batch, read=read, edits=edits, logits=logits, take=take,
             after=after, keep=keep,
@@ -84,7 +96,9 @@ class HookedModel:
 
     @property
     def matmul(self) -> str:
-        """Which library multiplies its matrices: `onednn` or `torch` (see `matmul`)."""
+        """Which library multiplies its matrices: onednn or torch (see `matmul`), or remote."""
+        if self.trace is not None:
+            return "remote" if self.trace.remote is True else "torch"
         return matmul.library(self.hf)
 
     @property
@@ -95,7 +109,7 @@ class HookedModel:
     @cached_property
     def resumes(self) -> bool:
         """Whether rows may go on from a kept prefix in this architecture: tried, not assumed."""
-        return resumes(self.hf, self.places, list(self.places)[-1])
+        return self.trace is None and resumes(self.hf, self.places, list(self.places)[-1])
 
     def logits_with_grad(
         self, batch: Batch, *, edits: Sequence[Edit] = ()

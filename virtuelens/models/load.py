@@ -12,6 +12,7 @@ import copy
 import logging
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from virtuelens.models.hooked import HookedModel
 from virtuelens.models.matmul import fast_bfloat16
 from virtuelens.models.points import find_places, n_layers, without_parts
 from virtuelens.models.sources import Source, find_source
+from virtuelens.models.traced import Remote, Trace, check_key, open_remote
 from virtuelens.models.verify import verify as run_checks
 from virtuelens.models.weights import fingerprint
 from virtuelens.storage import sha256_text
@@ -43,6 +45,8 @@ def load_model(
     device: str = "auto",
     trust_remote_code: bool = False,
     verify: bool = True,
+    engine: str = "hooks",
+    remote: Remote = False,
 ) -> HookedModel:
     """The model that `name` means, hooked and checked.
 
@@ -53,10 +57,18 @@ def load_model(
     device: as in torch; auto is the first CUDA GPU, else the CPU.
     trust_remote_code: run Python code that comes with the checkpoint; only for those you trust.
     verify: run the checks of `virtuelens.models.verify` (well under a second on small models).
+    engine: hooks (our own), or nnsight: reads and edits go through its trace.
+    remote: with nnsight, the weights stay on the server that it is configured for; `"local"` tries
+        the same without a server. See `virtuelens.models.traced`.
 
     Raises: ModelLoadError: it cannot be found, read or used; the message says what to do.
-    NotFiniteError: NaN or infinity in its weights.
+    RemoteError: no key for the server. NotFiniteError: NaN or infinity in its weights.
     """
+    if engine not in {"hooks", "nnsight"} or (remote and engine != "nnsight"):
+        raise ModelLoadError(f"Unknown engine {engine!r} (remote={remote!r}): use hooks, or "
+                             "nnsight, which alone can run remotely.")
+    if remote is True:
+        return _elsewhere(name)
     source = find_source(name)
     where = _device(device)
     precision = _dtype(dtype, where)
@@ -81,7 +93,26 @@ def load_model(
             f"{name} lacks {len(missing)} of the weights its config.json asks for ({missing[0]}): "
             "the files do not belong together, or a shard is missing. Fetch the checkpoint again."
         )
-    return hook(hf, tokenizer, name=name, verify=verify)
+    model = hook(hf, tokenizer, name=name, verify=verify)
+    return model if engine == "hooks" else replace(model, trace=Trace(model.nnsight, remote))
+
+
+def _elsewhere(name: str) -> HookedModel:
+    """A model whose weights are on a server: its parts are known, its weights are not."""
+    check_key()
+    with quiet():
+        try:
+            tokenizer = _tokenizer(name, Source(name, local=False), trust_remote_code=False)
+        except Exception as error:  # transformers and its readers raise many kinds
+            raise ModelLoadError(f"Could not read the tokenizer of {name}: {error}") from error
+        lens = open_remote(name, tokenizer)
+    hf = lens._module
+    places = find_places(hf, name=name)
+    config = hf.config.to_json_string()
+    about = _info(hf, tokenizer, name, layers=n_layers(places),
+                  weights=f"on a server, configuration {sha256_text(config)[:16]}")
+    return HookedModel(replace(about, device="remote"), hf, tokenizer, places,
+                       trace=Trace(lens, remote=True))
 
 
 def hook(hf: Any, tokenizer: Any, *, name: str, verify: bool = True) -> HookedModel:
@@ -123,13 +154,15 @@ def randomised(model: HookedModel, seed: int) -> HookedModel:
     return HookedModel(info, hf, model.tokenizer, model.places)
 
 
-def _info(hf: Any, tokenizer: Any, name: str, *, layers: int) -> ModelInfo:
+def _info(
+    hf: Any, tokenizer: Any, name: str, *, layers: int, weights: str | None = None
+) -> ModelInfo:
     config = hf.config.get_text_config()
     contexts = [getattr(config, field, None) for field in _CONTEXT_FIELDS]
     about = getattr(hf.config, "virtuelens", None) or {}
     return ModelInfo(
         name=name,
-        fingerprint=fingerprint(hf),
+        fingerprint=weights or fingerprint(hf),
         architecture=type(hf).__name__,
         n_layers=layers,
         d_model=config.hidden_size,

@@ -261,7 +261,7 @@ def hooks(
         reads = point in read
 
         def at_point(acts: Tensor) -> Tensor:
-            acts = _alter(acts, mine, seen)
+            acts = alter(acts, mine, seen)
             if reads:
                 keep(point, acts)
             return acts
@@ -305,13 +305,17 @@ def _hook_stream(
 
     def write(out: Tensor) -> Tensor:
         mid = entered.pop() + out
-        change = _alter(mid, edits, seen) - mid
+        change = alter(mid, edits, seen) - mid
         return torch.where(change != 0, out + change, out)
 
     return [_hook(hf, place.block, remember), _hook(hf, place.writer, write)]
 
 
-def _alter(acts: Tensor, edits: Sequence[Edit], seen: Seen) -> Tensor:
+def alter(acts: Tensor, edits: Sequence[Edit], seen: Seen) -> Tensor:
+    """One edit after the other; padding stays as it is.
+
+    Raises: SteeringError: an edit returned another shape.
+    """
     for edit in edits:
         new = edit(acts.clone(), seen)  # one that writes in place shall not reach the padding
         if new.shape != acts.shape:

@@ -28,21 +28,26 @@ def bridge(hf: Any, tokenizer: Any, name: str) -> Any:
 
 
 def nnsight(hf: Any, tokenizer: Any) -> Any:
-    """An nnsight model over the weights of `hf`.
+    """An nnsight model over the weights of `hf`."""
+    return nnsight_library().TransformersModel(
+        _same_weights(hf), task="text-generation", tokenizer=copy.deepcopy(tokenizer)
+    )
 
-    nnsight adds a method `.save` to every Python object when it is imported; that is taken back
-    (unless you had imported it yourself), so write `nnsight.save(x)` inside a trace. It uses
+
+def nnsight_library() -> Any:
+    """nnsight, imported.
+
+    It adds a method `.save` to every Python object when it is imported; that is taken back (unless
+    you had imported it yourself), so write `nnsight.save(x)` inside a trace. It uses
     `sys.settrace`: it and a coverage tool or debugger exclude each other.
     """
     yours = "nnsight" in sys.modules
-    from nnsight import TransformersModel
+    import nnsight
     from nnsight._c import unmount
 
     if not yours and unmount is not None:
         unmount("save")
-    return TransformersModel(
-        _same_weights(hf), task="text-generation", tokenizer=copy.deepcopy(tokenizer)
-    )
+    return nnsight
 
 
 def _same_weights(hf: Any) -> Any:
