@@ -317,3 +317,35 @@ def test_fast_is_bfloat16_for_large_models_where_the_device_has_it(
     assert load_model(folder, dtype="fast").info.dtype == "bfloat16"
     monkeypatch.setattr(load, "fast_bfloat16", lambda device: False)
     assert load_model(folder, dtype="fast").info.dtype == "float32"
+
+
+def test_layers_on_several_devices(folder: Path, llama: HookedModel) -> None:
+    """Where accelerate moves activations from part to part, the same is read.
+
+    Its hooks are forced on every part; a real second device is not tested.
+    """
+    from accelerate import dispatch_model
+
+    from virtuelens.activations.harvest import harvest
+
+    whole = load_model(str(folder))
+    apart = load_model(str(folder))
+    parts = ["model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head",
+             *(f"model.layers.{i}" for i in range(whole.info.n_layers))]
+    dispatch_model(apart.hf, dict.fromkeys(parts, "cpu"), main_device="cpu", force_hooks=True)
+    assert hasattr(apart.hf.model.layers[1], "_hf_hook")
+    spread = hook(apart.hf, apart.tokenizer, name="spread")
+    texts = [TEXT, Text(raw="Once upon a time there was a cat."), Text(raw="Once upon a time")]
+    a, b = (harvest(m, texts, points="resid_post", positions="tokens") for m in (whole, spread))
+    for point in a.points:
+        assert torch.equal(a.matrix(point, "tokens"), b.matrix(point, "tokens"))
+    assert load_model(str(folder), device_map={"": "cpu"}).info == whole.info
+
+
+def test_weights_that_would_stay_on_disk_are_refused(folder: Path) -> None:
+    """Every pass would read them again; and nothing could say which weights they are."""
+    split = {"model.embed_tokens": "cpu", "model.layers.0": "cpu", "model.layers.1": "disk",
+             "model.layers.2": "disk", "model.norm": "cpu", "model.rotary_emb": "cpu",
+             "lm_head": "cpu"}
+    with pytest.raises(ModelLoadError, match="does not fit"):
+        load_model(str(folder), device_map=split)

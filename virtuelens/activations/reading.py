@@ -123,7 +123,7 @@ def _plain(
     model: "HookedModel", request: Request, job: Job, chosen: _Chosen
 ) -> dict[str, Float[Tensor, "n d_model"]]:
     batch = model.batch([request.tokens.encoded(t) for t in job.texts], side="right")
-    places = (chosen.text * batch.tokens.shape[1] + chosen.token).to(batch.tokens.device)
+    places = chosen.text * batch.tokens.shape[1] + chosen.token
     return dict(model.run(batch, read=request.points, take=lambda _, acts: _at(acts, places)).acts)
 
 
@@ -138,7 +138,7 @@ def _shared(
     heads = [request.tokens.encoded(f.texts[0], 0, f.shared) for f in job.families]
     batch = model.batch(heads, side="left")
     width = batch.tokens.shape[1]
-    places = (of_family * width + width - shared + chosen.token)[before].to(batch.tokens.device)
+    places = (of_family * width + width - shared + chosen.token)[before]
     first = model.run(batch, read=request.points, keep=True,
                       take=lambda _, acts: _at(acts, places))
     assert first.prefix is not None
@@ -147,18 +147,17 @@ def _shared(
     tails = [request.tokens.encoded(t, job.families[k].shared)
              for t, k in zip(job.texts, family, strict=True)]
     batch = model.batch(tails, side="right")
-    own = (chosen.text * batch.tokens.shape[1] + chosen.token - shared)[~before].to(
-        batch.tokens.device)
+    own = (chosen.text * batch.tokens.shape[1] + chosen.token - shared)[~before]
     later = model.run(batch, read=request.points, after=after,
                       take=lambda _, acts: _at(acts, own))
-    return {p: _joined(first.acts[p], later.acts[p], before.to(batch.tokens.device))
-            for p in request.points}
+    return {p: _joined(first.acts[p], later.acts[p], before) for p in request.points}
 
 
 def _at(
     acts: Float[Tensor, "batch pos d_model"], places: Int[Tensor, " n"]
 ) -> Float[Tensor, "n d_model"]:
-    return acts.reshape(-1, acts.shape[-1]).index_select(0, places)
+    # layers of one model may lie on several devices
+    return acts.reshape(-1, acts.shape[-1]).index_select(0, places.to(acts.device))
 
 
 def _joined(
@@ -167,6 +166,7 @@ def _joined(
 ) -> Float[Tensor, "n d_model"]:
     """Rows of the shared beginnings and the texts' own, in the order of the chosen tokens."""
     out = first.new_empty(len(before), first.shape[-1])
+    before = before.to(first.device)
     out[before], out[~before] = first, second
     return out
 

@@ -30,6 +30,8 @@ def command(
     compute: Annotated[str, typer.Option(
         help="What the model computes in: fast (bfloat16 where that is faster), auto, float32, "
              "bfloat16 or float16.")] = "fast",
+    device_map: Annotated[str, typer.Option(
+        help="`auto` spreads the layers of a large model over all GPUs of this machine.")] = "",
     batch_tokens: Annotated[int | None, typer.Option(
         min=1, help="Tokens of a batch, by default what the device needs to be fast; lower it "
                     "where memory is short.")] = None,
@@ -56,7 +58,8 @@ def command(
 
         cluster = Cluster(address or None, workers, threads)
     how: dict[str, Any] = {"cluster": cluster, "accept": accept or [],
-                           "trace": engine == "nnsight", "remote": remote}
+                           "trace": engine == "nnsight", "remote": remote,
+                           "device_map": device_map or None}
     if resume is not None:
         acts, store = go_on(resume, **how), resume
     elif model and pack and to is not None:
@@ -102,7 +105,7 @@ def go_on(store: Path, **how: Any) -> "Activations":
 
 def _run(
     model: str, pack: str, to: Path, *, compute: str, positions: list[str] | None,
-    trace: bool = False, remote: bool = False, **how: Any,
+    trace: bool = False, remote: bool = False, device_map: str | None = None, **how: Any,
 ) -> "Activations":
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -111,7 +114,8 @@ def _run(
     from virtuelens.models import load_model
 
     engine = "nnsight" if trace else "hooks"
-    loaded = load_model(model, dtype=compute, engine=engine, remote=remote)
+    loaded = load_model(model, dtype=compute, engine=engine, remote=remote,
+                        device_map=device_map)
     concept = load_concept(pack, dialect=loaded.info.dialect)
     with Progress(TextColumn("harvest"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
                   TimeElapsedColumn(), console=err) as bar:

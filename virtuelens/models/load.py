@@ -11,7 +11,7 @@ import contextlib
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +43,7 @@ def load_model(
     *,
     dtype: str = "auto",
     device: str = "auto",
+    device_map: str | Mapping[str, str | int] | None = None,
     trust_remote_code: bool = False,
     verify: bool = True,
     engine: str = "hooks",
@@ -55,6 +56,8 @@ def load_model(
         the checkpoint says on a GPU; fast is bfloat16 where the device multiplies it faster and
         the model is large enough to gain, else as auto.
     device: as in torch; auto is the first CUDA GPU, else the CPU.
+    device_map: spread the layers over several devices, as in transformers: "auto" uses every GPU,
+        a mapping says which part goes where. All weights must be in memory: none is offloaded.
     trust_remote_code: run Python code that comes with the checkpoint; only for those you trust.
     verify: run the checks of `virtuelens.models.verify` (well under a second on small models).
     engine: hooks (our own), or nnsight: reads and edits go through its trace.
@@ -81,8 +84,11 @@ def load_model(
             hf, report = transformers.AutoModelForCausalLM.from_pretrained(
                 source.target, config=config, dtype=precision, use_safetensors=True,
                 trust_remote_code=trust_remote_code, output_loading_info=True,
+                device_map=device_map if device_map is None or isinstance(device_map, str)
+                else dict(device_map),
             )  # fmt: skip
-            hf = hf.to(where)
+            if device_map is None:
+                hf = hf.to(where)
         except ModelLoadError:
             raise
         except Exception as error:  # transformers and its readers raise many kinds
@@ -92,6 +98,13 @@ def load_model(
         raise ModelLoadError(
             f"{name} lacks {len(missing)} of the weights its config.json asks for ({missing[0]}): "
             "the files do not belong together, or a shard is missing. Fetch the checkpoint again."
+        )
+    away = [n for n, p in hf.named_parameters() if p.device.type == "meta"]
+    if away:
+        raise ModelLoadError(
+            f"{name} does not fit: {len(away)} of its weights ({away[0]}, ...) would be read from "
+            "disk in every pass. Use more or larger GPUs, dtype='bfloat16', or engine='nnsight' "
+            "with a server."
         )
     model = hook(hf, tokenizer, name=name, verify=verify)
     return model if engine == "hooks" else replace(model, trace=Trace(model.nnsight, remote))

@@ -32,10 +32,9 @@ class Prefix:
 
     def rows(self, which: Int[Tensor, " n"]) -> "Prefix":
         """The pasts of those rows, in that order; a row may be taken many times."""
-        which = which.to(self.real.device)
         cache = fresh(self.cache)
-        cache.batch_select_indices(which)
-        return Prefix(cache, self.real[which])
+        cache.batch_select_indices(which.cpu())  # layers may lie on several devices
+        return Prefix(cache, self.real[which.to(self.real.device)])
 
 
 def fresh(cache: Any) -> Any:
