@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from virtuelens.activations.activations import Activations as Activations
     from virtuelens.activations.harvest import harvest as harvest
+    from virtuelens.activations.series import open_series as open_series
     from virtuelens.activations.store import open_store as open_store
     from virtuelens.attribution.attribute import attribute as attribute
     from virtuelens.audits.audit import audit as audit
@@ -55,6 +56,7 @@ _HOMES = {
     "load_probe": "virtuelens.probing.probes",
     "load_sae": "virtuelens.sparse_coding",
     "open_run": "virtuelens.audits.run",
+    "open_series": "virtuelens.activations.series",
     "open_store": "virtuelens.activations.store",
     "save_probe": "virtuelens.probing.probes",
     "steer": "virtuelens.steering.steer",
@@ -84,6 +86,7 @@ __all__ = [
     "load_probe",
     "load_sae",
     "open_run",
+    "open_series",
     "open_store",
     "save_probe",
     "steer",

@@ -4,6 +4,7 @@
 - `request`: what is asked for, checked before any work
 - `plan`: which texts share a batch, which batches a shard
 - `harvest`: run the model over texts; in memory, or streamed to disk and resumable
+- `cluster`: the same by the workers of a Ray cluster; `series`: over checkpoints of a training run
 - `activations`: the rows that were read, as a value
 - `store`, `writing`, `manifest`, `shuffle`: the same on disk, refused where it does not match
 """

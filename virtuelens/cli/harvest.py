@@ -9,6 +9,7 @@ from virtuelens.cli.console import Json, err, note, print_json
 
 if TYPE_CHECKING:
     from virtuelens.activations.activations import Activations
+    from virtuelens.models import HookedModel
 
 Engine = Literal["local", "ray", "nnsight"]
 
@@ -21,6 +22,9 @@ def command(
         "harvest of the same thing goes on there.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the harvest in this store, and "
         "make damaged shards again; needs neither MODEL nor PACK.")] = None,
+    revisions: Annotated[str, typer.Option(
+        help="Checkpoints of the model, separated by commas, harvested as one series: revisions on "
+             "the hub, or directories MODEL-REVISION or MODEL/REVISION.")] = "",
     points: Annotated[str, typer.Option(
         help="Hook points, separated by commas; `resid_post` is every layer's.")] = "resid_post",
     positions: Annotated[str, typer.Option(
@@ -64,11 +68,13 @@ def command(
         acts, store = go_on(resume, **how), resume
     elif model and pack and to is not None:
         store = to
-        acts = _run(
-            model, pack, to, compute=compute, points=points.split(","),
-            positions=positions.split(",") if positions else None, dtype=dtype,
-            batch_tokens=batch_tokens, **how,
-        )
+        how |= {"compute": compute, "points": points.split(","), "dtype": dtype,
+                "positions": positions.split(",") if positions else None,
+                "batch_tokens": batch_tokens}
+        if revisions:
+            _series(model, pack, to, revisions.split(","), json=json, **how)
+            return
+        acts = _run(model, pack, to, **how)
     else:
         raise typer.BadParameter("give MODEL, PACK and --out, or --resume STORE")
     if json:
@@ -103,28 +109,60 @@ def go_on(store: Path, **how: Any) -> "Activations":
     )  # fmt: skip
 
 
+def _series(
+    model: str, pack: str, to: Path, revisions: list[str], *, json: bool, **how: Any
+) -> None:
+    from virtuelens.activations.series import harvest_series
+    from virtuelens.models import at_revision
+
+    checkpoints = {r.strip(): at_revision(model, r.strip()) for r in revisions}
+    loads = {k: how.pop(k) for k in ("compute", "trace", "remote", "device_map")}
+    series = harvest_series(
+        checkpoints, lambda loaded, folder: _harvest(loaded, pack, folder, **how), out=to,
+        load=lambda name: _load(name, **loads), at=lambda label: note(f"checkpoint {label}"),
+    )
+    if json:
+        print_json({"series": str(to), "checkpoints": list(series.labels)})
+        return
+    note(f"Stored {len(series.labels)} checkpoints in {to}")
+
+
 def _run(
-    model: str, pack: str, to: Path, *, compute: str, positions: list[str] | None,
-    trace: bool = False, remote: bool = False, device_map: str | None = None, **how: Any,
+    model: str, pack: str, to: Path, *, compute: str, trace: bool = False, remote: bool = False,
+    device_map: str | None = None, **how: Any,
+) -> "Activations":
+    loaded = _load(model, compute=compute, trace=trace, remote=remote, device_map=device_map)
+    return _harvest(loaded, pack, to, asked={"model": model, "pack": pack}, **how)
+
+
+def _load(
+    name: str, *, compute: str, trace: bool, remote: bool, device_map: str | None
+) -> "HookedModel":
+    from virtuelens.models import load_model
+
+    return load_model(name, dtype=compute, engine="nnsight" if trace else "hooks", remote=remote,
+                      device_map=device_map)
+
+
+def _harvest(
+    loaded: "HookedModel", pack: str, to: Path, *, positions: list[str] | None,
+    asked: dict[str, str] | None = None, **how: Any,
 ) -> "Activations":
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from virtuelens.activations.harvest import harvest
     from virtuelens.concepts.pack import load_concept
-    from virtuelens.models import load_model
 
-    engine = "nnsight" if trace else "hooks"
-    loaded = load_model(model, dtype=compute, engine=engine, remote=remote,
-                        device_map=device_map)
     concept = load_concept(pack, dialect=loaded.info.dialect)
+    asked = asked or {"model": loaded.info.name, "pack": pack}
     with Progress(TextColumn("harvest"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
                   TimeElapsedColumn(), console=err) as bar:
         task = bar.add_task("harvest", total=None)
         try:
             return harvest(
                 loaded, concept, out=to, positions=positions or list(concept.positions),
-                asked={"model": model, "pack": pack},
-                progress=lambda done, total: bar.update(task, completed=done, total=total), **how,
+                asked=asked, **how,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
         except KeyboardInterrupt:
             bar.stop()

@@ -51,7 +51,8 @@ def load_model(
 ) -> HookedModel:
     """The model that `name` means, hooked and checked.
 
-    name: a Hugging Face id, a local directory, or `organism:NAME`.
+    name: a Hugging Face id (`owner/model` or `owner/model@revision`), a local directory, or
+        `organism:NAME`.
     dtype: float32, bfloat16 or float16; auto is float32 on a CPU (exact and comparable), and what
         the checkpoint says on a GPU; fast is bfloat16 where the device multiplies it faster and
         the model is large enough to gain, else as auto.
@@ -82,10 +83,9 @@ def load_model(
                 precision = _fastest(config, where)
             tokenizer = _tokenizer(name, source, trust_remote_code)
             hf, report = transformers.AutoModelForCausalLM.from_pretrained(
-                source.target, config=config, dtype=precision, use_safetensors=True,
-                trust_remote_code=trust_remote_code, output_loading_info=True,
-                device_map=device_map if device_map is None or isinstance(device_map, str)
-                else dict(device_map),
+                source.target, revision=source.revision, config=config, dtype=precision,
+                use_safetensors=True, trust_remote_code=trust_remote_code, output_loading_info=True,
+                device_map=dict(device_map) if isinstance(device_map, Mapping) else device_map,
             )  # fmt: skip
             if device_map is None:
                 hf = hf.to(where)
@@ -191,7 +191,7 @@ def _info(
 
 def _config(name: str, source: Source, trust_remote_code: bool) -> Any:
     config = transformers.AutoConfig.from_pretrained(
-        source.target, trust_remote_code=trust_remote_code
+        source.target, revision=source.revision, trust_remote_code=trust_remote_code
     )
     architectures = getattr(config, "architectures", None) or []
     known = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
@@ -211,7 +211,7 @@ def _config(name: str, source: Source, trust_remote_code: bool) -> Any:
 
 def _tokenizer(name: str, source: Source, trust_remote_code: bool) -> Any:
     tokenizer = transformers.AutoTokenizer.from_pretrained(
-        source.target, trust_remote_code=trust_remote_code
+        source.target, revision=source.revision, trust_remote_code=trust_remote_code
     )
     if not getattr(tokenizer, "is_fast", False):
         raise ModelLoadError(

@@ -17,10 +17,13 @@ class Source:
 
     target: str
     local: bool
+    revision: str | None = None
 
 
 def find_source(name: str) -> Source:
     """The source that `name` means: `organism:NAME`, a directory, or a Hugging Face id.
+
+    An id may end in `@` and a revision (branch, tag or commit).
 
     Raises: ModelLoadError: unknown organism; a directory that lacks configuration, safetensors
     weights or a tokenizer; a path that does not exist; an id that is unknown, has no safetensors,
@@ -38,8 +41,31 @@ def find_source(name: str) -> Source:
             f"{name!r} is not a directory here, and not a Hugging Face id (owner/model): "
             "check the path."
         )
-    _check_hub(name)
-    return Source(name, local=False)
+    target, _, revision = name.partition("@")
+    _check_hub(target, revision or None)
+    return Source(target, local=False, revision=revision or None)
+
+
+def at_revision(name: str, revision: str) -> str:
+    """The name of a model's checkpoint: a directory beside it (or in it), or `id@revision`.
+
+    name: `runs/model` with the revision `step500` is `runs/model-step500`, `runs/model/step500` or
+        `runs/step500`, whichever is there.
+
+    Raises: ModelLoadError: none is, and the name is no Hugging Face id.
+    """
+    path = Path(name).expanduser()
+    tried = [path.with_name(f"{path.name}-{revision}"), path / revision, path.parent / revision]
+    for folder in tried:
+        if folder.is_dir():
+            return str(folder)
+    if path.parent.is_dir() and (path.exists() or name.startswith((".", "/", "~"))
+                                 or name.count("/") != 1):
+        raise ModelLoadError(
+            f"No checkpoint {revision!r} of {name}: looked for "
+            f"{', '.join(str(t) for t in tried)}."
+        )
+    return f"{name}@{revision}"
 
 
 def _organism(name: str) -> Path:
@@ -51,22 +77,29 @@ def _organism(name: str) -> Path:
     return found
 
 
-def _check_hub(name: str) -> None:
+def _check_hub(name: str, revision: str | None) -> None:
     """Ask the hub once, instead of waiting for the five retries of every file's download."""
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
-        if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
             return
         if constants.HF_HUB_OFFLINE:
             raise ModelLoadError(
                 f"{name} is neither a directory here nor in the local cache, and HF_HUB_OFFLINE is "
                 "set: unset it to download, or give a local directory or organism:NAME."
             )
-        files = [file.rfilename for file in HfApi().model_info(name, timeout=10).siblings or ()]
+        about = HfApi().model_info(name, revision=revision, timeout=10)
+        files = [file.rfilename for file in about.siblings or ()]
     except ModelLoadError:
         raise
+    except RevisionNotFoundError as error:
+        raise ModelLoadError(f"{name} has no revision {revision!r} on the hub.") from error
     except (HFValidationError, RepositoryNotFoundError) as error:
         raise ModelLoadError(
             f"{name} is not a directory here and not a public model on the hub: check the name, or "
