@@ -100,7 +100,8 @@ def saelens(model: HookedModel, layer: int, texts: list[str]) -> Callable[[], in
                 model_class_name="AutoModelForCausalLM", hook_name=f"model.layers.{layer}",
                 d_in=model.info.d_model, training_tokens=n_tokens, context_size=128,
                 new_cached_activations_path=f"{out}/cache", shuffle=False, streaming=False,
-                dtype=model.info.dtype, prepend_bos=False)
+                buffer_size_gb=(n_tokens + 1) * model.info.d_model * model.hf.dtype.itemsize / 1e9,
+                dtype=model.info.dtype, prepend_bos=False)  # one buffer: else it caches 2 GB
             CacheActivationsRunner(config, override_dataset=data).run()
         return n_tokens
 
