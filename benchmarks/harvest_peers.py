@@ -6,6 +6,7 @@ texts at a time in the order of arrival, padded, as their documentation shows.
 
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,33 @@ def peers(model: HookedModel, layer: int) -> dict[str, Job]:
         out = hf(input_ids=ids, attention_mask=mask, output_hidden_states=True, use_cache=False)
         return out.hidden_states[layer + 1]
 
-    return {
+    jobs = {
         "TransformerBridge, stop_at_layer": every(bridge_stopped),
         "nnsight trace, stop": every(nnsight_stopped),
         "TransformerBridge run_with_cache": every(bridge_cached),
         "nnsight trace": every(nnsight_traced),
         "transformers, output_hidden_states": every(plain),
     }
+    return jobs | {name: every(read) for name, read in installed(model, layer).items()}
+
+
+def installed(model: HookedModel, layer: int) -> dict[str, Callable[[Any, Any], Any]]:
+    """A peer that virtuelens does not need itself: pip install interp-engine.
+
+    nnterp 1.3 does not import beside nnsight 0.8: harvest_nnterp.py gives it an environment.
+    """
+    if not find_spec("interp_engine"):
+        return {}
+    from interp_engine import Address, capture, load_model
+
+    with tempfile.TemporaryDirectory() as folder:
+        model.hf.save_pretrained(folder)
+        model.tokenizer.save_pretrained(folder)
+        engine = load_model(folder, backend="eager", device=str(model.hf.device),
+                            dtype=model.info.dtype)
+    point = Address("resid_post", layer)
+    return {"interp-engine capture, eager": lambda ids, mask: capture(
+        engine, ids, [point], attention_mask=mask)[point]}
 
 
 WELL_USED = ("TransformerBridge, stop_at_layer", "nnsight trace, stop")
