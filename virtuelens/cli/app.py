@@ -23,6 +23,7 @@ from virtuelens.cli import (
     store,
 )
 from virtuelens.cli.console import fail
+from virtuelens.cli.interrupt import watch
 from virtuelens.errors import VirtueLensError
 
 app = typer.Typer(
@@ -66,6 +67,7 @@ def options(
 
 def main() -> None:
     """Run the command line; a user's error is one line on standard error and exit code 2."""
+    watch()
     try:
         app()
     except VirtueLensError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from virtuelens.cli.console import err, note, out, print_json, program
+from virtuelens.cli.interrupt import look
 
 if TYPE_CHECKING:
     from virtuelens.audits.audit import Step
@@ -54,6 +55,7 @@ def command(
         last: list[str] = []
 
         def show(step: "Step") -> None:
+            look()
             line = f"{step.model}: {step.concept}: {step.stage}" if step.concept else step.stage
             bar.update(task, description=line, completed=step.done, total=step.total)
             # without a terminal the bar cannot be seen: say each concept once

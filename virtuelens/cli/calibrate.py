@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from virtuelens.cli.console import Json, err, note, out, print_json, program
+from virtuelens.cli.interrupt import look
 
 
 def command(
@@ -42,6 +43,7 @@ def command(
         said: list[str] = []
 
         def show(subject: str, instrument: str, done: int, total: int) -> None:
+            look()
             bar.update(task, description=f"{subject}: {instrument}", completed=done, total=total)
             if not err.is_terminal and subject not in said:
                 said.append(subject)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from virtuelens.cli.console import Json, err, note, print_json
+from virtuelens.cli.interrupt import look
 
 if TYPE_CHECKING:
     from virtuelens.activations.activations import Activations
@@ -158,11 +159,16 @@ def _harvest(
     with Progress(TextColumn("harvest"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
                   TimeElapsedColumn(), console=err) as bar:
         task = bar.add_task("harvest", total=None)
+
+        def tell(done: int, total: int) -> None:
+            look()
+            bar.update(task, completed=done, total=total)
+
         try:
             return harvest(
                 loaded, concept, out=to, positions=positions or list(concept.positions),
                 asked=asked, **how,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
+                progress=tell,
             )
         except KeyboardInterrupt:
             bar.stop()

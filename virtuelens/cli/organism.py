@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from virtuelens.cli.console import Json, err, note, out, print_json, program
+from virtuelens.cli.interrupt import look
 
 app = typer.Typer(help="Organisms: small models whose inner truth is known.", no_args_is_help=True)
 
@@ -106,9 +107,11 @@ def train(
         said: list[str] = []
 
         def one(stage: str, done: int, total: int) -> None:
+            look()
             bar.update(task, description=f"{name}: {stage}", completed=done, total=total)
 
         def several(shown: str, done: int, total: int, stage: str, step: int, steps: int) -> None:
+            look()
             bar.update(task, description=f"[{done + 1}/{total}] {shown}: {stage}", completed=step,
                        total=steps)
             if not err.is_terminal and shown not in said:
