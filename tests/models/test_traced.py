@@ -14,6 +14,7 @@ from tests.tiny_models import save_tiny
 from virtuelens.activations.harvest import harvest
 from virtuelens.errors import HookPointError, ModelLoadError, RemoteError
 from virtuelens.models import HookedModel, load_model
+from virtuelens.models.points import without_parts
 from virtuelens.models.traced import Trace
 from virtuelens.steering.edits import Add
 from virtuelens.values.texts import Text
@@ -99,3 +100,18 @@ def test_remote_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     batch = model.batch([model.encode(TEXTS[0])])
     with pytest.raises(RemoteError, match=r"http://127\.0\.0\.1:9.*NDIF_HOST"):
         model.run(batch, read=["blocks.0.hook_resid_post"])
+    with pytest.raises(RemoteError, match="not made to generate"):
+        model.generate("one two")
+
+
+def test_an_edit_between_attention_and_mlp_needs_no_point_of_its_writer(
+    tiny: Callable[[str], HookedModel]
+) -> None:
+    """Some architectures do not offer `attn_out`; what attention writes is edited all the same."""
+    model = tiny("llama")
+    fewer = replace(model, places=without_parts(dict(model.places), {"hook_attn_out"}))
+    batch = model.batch([model.encode(t) for t in TEXTS])
+    edits = [Add("blocks.1.hook_resid_mid", torch.ones(model.info.d_model))]
+    found, expected = (m.run(batch, edits=edits, logits=True).logits
+                       for m in (_traced(fewer), model))
+    torch.testing.assert_close(found[batch.real], expected[batch.real], atol=1e-4, rtol=1e-4)

@@ -101,6 +101,8 @@ def on_cluster(
     """
     if model.edited:
         raise ClusterError("Edits stand in this process only: harvest them without a cluster.")
+    if model.trace is not None:
+        raise ClusterError("Workers read with our own hooks: load the model without nnsight.")
     if not missing:
         return
     with _connected(cluster) as ray:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from virtuelens.errors import RemoteError
 from virtuelens.models import chat, generate, matmul, run, views
 from virtuelens.models.chat import Encoded
 from virtuelens.models.generate import Generation
@@ -118,6 +119,7 @@ class HookedModel:
 
         Raises: HookPointError: a point this model does not have.
         """
+        self._check_here("take gradients")
         edits = (*self._standing, *edits)
         return run.logits_with_grad(self.hf, self.places, batch, edits=edits)
 
@@ -139,7 +141,9 @@ class HookedModel:
         its place in `prompts`, not on the rows beside it.
 
         Raises: TextTooLongError: prompt and `max_new_tokens` together exceed the context.
+        RemoteError: the weights are on a server.
         """
+        self._check_here("generate")
         given = [prompts] if isinstance(prompts, Text | str) else prompts
         how = generate.Sampling(max_new_tokens, temperature, seed, tuple(stop))
         return generate.generate(
@@ -147,6 +151,11 @@ class HookedModel:
             [self.encode(Text(raw=p) if isinstance(p, str) else p) for p in given],
             how=how, edits=(*self._standing, *edits), read=read, n_ctx=self.info.n_ctx,
         )  # fmt: skip
+
+    def _check_here(self, what: str) -> None:
+        if self.hf.device.type == "meta":
+            raise RemoteError(f"The weights of {self.info.name} are on a server, which can be read "
+                              f"and edited in a run, but not made to {what}.")
 
     @contextlib.contextmanager
     def editing(self, edits: Sequence[Edit]) -> Iterator["HookedModel"]:

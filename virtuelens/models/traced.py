@@ -136,7 +136,9 @@ def _sites(
 
 
 def _order(places: Mapping[str, Place]) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((p.module, p.side) for p in places.values()))
+    """Every module's input or output that a point needs; a writer may be no point of its own."""
+    parts = (part for p in places.values() for part in (p.block, p.writer, p) if part is not None)
+    return list(dict.fromkeys((part.module, part.side) for part in parts))
 
 
 def _envoy(lens: Any, module: str) -> Any:
