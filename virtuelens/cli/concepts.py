@@ -1,13 +1,16 @@
-"""virtuelens concepts: list, show, check and make concept packs."""
+"""virtuelens concepts: list, show, check, make and import concept packs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from virtuelens.cli.console import Json, note, out, print_json
 
-app = typer.Typer(help="Concept packs: list, show, check, new.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from virtuelens.concepts.importing import Imported
+
+app = typer.Typer(help="Concept packs: list, show, check, new, import.", no_args_is_help=True)
 Dialect = Annotated[str, typer.Option(help="Which dialect of the pack.")]
 
 
@@ -22,11 +25,12 @@ def list_(json: Json = False) -> None:
     packs = list_concepts()
     if json:
         print_json([{"name": p.name, "version": p.version, "title": p.title,
-                     "dialects": list(p.dialects), "path": str(p.path)} for p in packs])
+                     "dialects": list(p.dialects), "beside": p.beside,
+                     "path": str(p.path)} for p in packs])
         return
-    table = Table("name", "version", "title", "dialects")
+    table = Table("name", "version", "title", "dialects", "rival or part of")
     for p in packs:
-        table.add_row(Text(p.name), Text(p.version), Text(p.title), Text(", ".join(p.dialects)))
+        table.add_row(*map(Text, (p.name, p.version, p.title, ", ".join(p.dialects), p.beside)))
     out.print(table)
 
 
@@ -98,3 +102,93 @@ def new(
         print_json({"folder": str(path)})
         return
     note(f"Made {path}. Edit it, then: virtuelens concepts check {path}")
+
+
+@app.command("import")
+def import_(
+    format: Annotated[
+        str | None, typer.Argument(help="A format of --list.", show_default=False)
+    ] = None,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(help="One file or more; for datasets a folder or OWNER/NAME.",
+                       show_default=False),
+    ] = None,
+    name: Annotated[str, typer.Option("--as", help="Name of the pack.", show_default=False)] = "",
+    folder: Annotated[Path, typer.Option("--out", help="Where NAME is written.")] = Path(),
+    definition: Annotated[str, typer.Option(help="What label 1 means, in your words.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the source.")] = "",
+    flip: Annotated[bool, typer.Option("--flip", help="Swap the two labels.")] = False,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave out what also stands in this pack or file (repeatable)."),
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="OURS=THEIRS, as in text=review (repeatable).")
+    ] = None,
+    positive: Annotated[
+        list[str] | None, typer.Option(help="A value that means label 1 (repeatable).")
+    ] = None,
+    negative: Annotated[
+        list[str] | None, typer.Option(help="A value that means label 0 (repeatable).")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split of a dataset (else train).")] = None,
+    encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
+    seed: Annotated[int, typer.Option(help="Deals groups to main, shifted and behaviour.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a pack.")] = False,
+    list_formats: Annotated[bool, typer.Option("--list", help="List the formats.")] = False,
+    json: Json = False,
+) -> None:
+    """Make a pack from a published data set: virtuelens concepts import FORMAT FILE --as NAME.
+
+    What stays on one side of a split (the group) depends on the format and stands in --list: the
+    question, topic, category or instruction; single texts stand in blocks of topics. Formats
+    without labels give neutral texts.
+    """
+    from virtuelens.concepts.importing import Asked, Wish, import_pack
+    from virtuelens.concepts.importing.columns import named_columns
+    from virtuelens.errors import PackError
+
+    if list_formats:
+        _list_formats(json)
+        return
+    if not format or not name:
+        raise PackError(
+            "Usage: virtuelens concepts import FORMAT FILE --as NAME. Formats: virtuelens concepts "
+            "import --list."
+        )
+    asked = Asked(encoding, named_columns(column or []), tuple(positive or ()),
+                  tuple(negative or ()), split)
+    note("Reading, then measuring what words alone give away (ten thousand pairs: two minutes) ...")
+    done = import_pack(format, files or [], Wish(
+        name, folder, definition, licence, flip, tuple(without or ()), overwrite, seed, asked,
+    ))  # fmt: skip
+    _print_import(done, json)
+
+
+def _list_formats(json: bool) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from virtuelens.concepts.importing import IMPORTERS
+
+    if json:
+        print_json([{"name": r.name, "about": r.about, "grouped_by": r.grouped_by,
+                     "labelled": r.labelled, "takes": sorted(r.takes)}
+                    for r in IMPORTERS.values()])
+        return
+    table = Table("format", "what it reads", "groups")
+    for r in IMPORTERS.values():
+        table.add_row(Text(r.name), Text(r.about), Text(r.grouped_by))
+    out.print(table)
+
+
+def _print_import(done: "Imported", json: bool) -> None:
+    """What was written, which label is which, and what words alone give away."""
+    from rich.text import Text
+
+    if json:
+        print_json(done.as_json())
+        return
+    for line in done.lines():
+        out.print(Text(line), soft_wrap=True)
