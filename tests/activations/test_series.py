@@ -58,6 +58,8 @@ def test_another_model_is_no_checkpoint(training: Path, tmp_path: Path) -> None:
                        load=load_model)
     with pytest.raises(ModelLoadError, match="No checkpoint 'step9'"):
         at_revision(str(training), "step9")
+    with pytest.raises(ModelLoadError, match="is not a checkpoint's name"):
+        at_revision(str(training), "../run-step1")
     assert at_revision("owner/model", "step9") == "owner/model@step9"
 
 

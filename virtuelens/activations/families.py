@@ -3,7 +3,7 @@
 1. Sort the texts by their tokens: those that begin alike stand together.
 2. Cut the order into families so that most tokens are spared, each family running its shared
    beginning once. Found exactly, by dynamic programming over the sorted order.
-3. Families of like size run together, so that hardly anything is padded.
+3. Families run together: in one row, or, where texts must be padded, those of like size.
 
 Contrast pairs share all before the words that differ, chats their system prompt, forced choices
 the whole question. Where little would be spared, nothing is shared: two passes cost more than one.
@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Int
 
-from virtuelens.activations.plan import PER_BATCH, first_then_mixed
+from virtuelens.activations.plan import PER_BATCH, first_then_mixed, mixed
 
 LEAST, MOST = 8, 64
 """Fewest tokens worth sharing, and most texts of a family."""
@@ -89,6 +89,28 @@ def plan_families(
         order = sorted(sorted(families, key=lambda f: f.texts), key=key, reverse=True)
         tried.append(_cut(order, rest, batch_tokens, per_batch))
     return first_then_mixed(min(tried, key=lambda t: t[0])[1])
+
+
+def plan_rows(
+    families: Sequence[Family], lengths: Sequence[int], *, batch_tokens: int
+) -> list[tuple[Family, ...]]:
+    """Families (and texts alone: families of one that share nothing) that stand in one row.
+
+    Each row takes texts of all lengths; the longest row goes first.
+    batch_tokens: the most tokens of a row; a longer family is a row of its own.
+    """
+    sizes = {f: f.shared + sum(lengths[t] - f.shared for t in f.texts) for f in families}
+    room = sum(sizes.values()) / max(1, math.ceil(sum(sizes.values()) / batch_tokens))
+    rows: list[list[Family]] = []
+    filled = math.inf
+    for family in mixed(families):
+        size = sizes[family]
+        if filled + size > batch_tokens or filled + size / 2 > room:
+            rows.append([])
+            filled = 0
+        rows[-1].append(family)
+        filled += size
+    return sorted((tuple(r) for r in rows), key=lambda r: -sum(sizes[f] for f in r))
 
 
 def _cut(

@@ -1,8 +1,8 @@
 """Run a model over texts and keep what its hook points hold at the positions asked for.
 
 1. Encode everything and choose the tokens; whatever is wrong with a text is said now (request).
-2. Put texts of like length into batches of a token budget (plan); texts that begin alike run
-   together, and what they share is run once (families).
+2. Put texts into batches of a token budget (plan): end to end where the model allows it, else those
+   of like length; texts that begin alike run together, and what they share is run once (families).
 3. Run each batch up to the last point read, take the rows of the chosen tokens and check that they
    are finite (reading); no text is cut, padding is never read.
 4. Put them where they belong: in memory in the order of the texts, or in shards of a store, where
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from virtuelens.activations.activations import Activations, spans
 from virtuelens.activations.cluster import Cluster, on_cluster
-from virtuelens.activations.families import Family, find_families, plan_families
+from virtuelens.activations.families import Family, find_families, plan_families, plan_rows
 from virtuelens.activations.manifest import DTYPES
 from virtuelens.activations.memory import keeper
 from virtuelens.activations.plan import default_batch_tokens, plan_batches, plan_shards
@@ -100,7 +100,8 @@ def harvest(
         store = begin_store(
             Path(out), about,
             made_by={"batch_tokens": batch_tokens, "shard_bytes": shard_bytes,
-                     "share_prefixes": share_prefixes, "matmul": model.matmul},
+                     "share_prefixes": share_prefixes, "matmul": model.matmul,
+                     "packed": any(job.packed for job in jobs)},
             index=request.index(), texts=[[t for job in s for t in job.texts] for s in shards],
             asked=asked, accept=accept, repair=repair,
         )  # fmt: skip
@@ -171,17 +172,22 @@ def plan(
 ) -> list[Job]:
     """What runs together, in the order to run it: families of texts that begin alike, and others.
 
-    Nothing is shared where the model cannot go on from a prefix, or while edits stand (they may
-    depend on the text that follows).
+    Nothing is shared where the model cannot go on from a prefix. While edits stand texts are padded
+    and nothing is shared: edits may depend on the text that follows.
     """
     lengths = request.tokens.lengths
+    packed = not model.edited and model.packs
     families: tuple[Family, ...] = ()
     if share_prefixes and not model.edited and len(lengths) > 1:
         families = find_families([request.tokens.of(t) for t in range(len(lengths))])
-    if not families or not model.resumes:
-        return [Job(b) for b in plan_batches(lengths, batch_tokens=batch_tokens)]
+    if families and not packed and not model.resumes:
+        families = ()
     among = {t for f in families for t in f.texts}
     alone = [t for t in range(len(lengths)) if t not in among]
+    if packed:
+        rows = plan_rows([*families, *(Family((t,), 0) for t in alone)], lengths,
+                         batch_tokens=batch_tokens)
+        return [Job.of(row, packed=True) for row in rows]
     jobs = [Job.of(b) for b in plan_families(families, lengths, batch_tokens=batch_tokens)]
     batches = plan_batches([lengths[t] for t in alone], batch_tokens=batch_tokens)
     return jobs + [Job(tuple(alone[i] for i in b)) for b in batches]

@@ -78,9 +78,14 @@ def _ranges(descending: Sequence[int], batch_tokens: int, per_batch: int) -> lis
 
 def first_then_mixed(batches: Sequence[T]) -> list[T]:
     """The first batch first, the others in an order that does not depend on what they hold."""
-    rest = list(batches[1:])
-    random.Random(0).shuffle(rest)
-    return [*batches[:1], *rest]
+    return [*batches[:1], *mixed(batches[1:])]
+
+
+def mixed(things: Sequence[T]) -> list[T]:
+    """The same in an order that does not depend on what they are."""
+    new = list(things)
+    random.Random(0).shuffle(new)
+    return new
 
 
 def plan_shards(sizes: Sequence[int], *, limit: int) -> list[range]:

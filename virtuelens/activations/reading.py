@@ -1,9 +1,11 @@
 """Run one batch and take the rows that were asked for, text after text.
 
 1. Each hook takes the chosen tokens' rows as they pass; nothing else is copied.
-2. Where texts share their beginning, it runs first, once a family, and the texts go on from it;
-   rows of the beginning are then given to every text of the family.
-3. Means are taken over a text's rows, in fp32.
+2. Where texts share their beginning, it runs once a family, and the texts go on from it; rows of
+   the beginning are then given to every text of the family.
+3. Where the model allows it, the texts of a job stand end to end in one row (`models.packed`), each
+   beginning before what goes on from it; else they are padded, and beginnings run first.
+4. Means are taken over a text's rows, in fp32.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +21,7 @@ from virtuelens.activations.positions import POSITIONS
 from virtuelens.activations.request import Request
 from virtuelens.activations.writing import Unfinished
 from virtuelens.errors import NotFiniteError
+from virtuelens.models.packed import pack
 
 if TYPE_CHECKING:
     from virtuelens.models import HookedModel
@@ -30,15 +33,19 @@ Site = tuple[str, str]
 
 @dataclass(frozen=True)
 class Job:
-    """Texts that run together; `families` covers all of them, or is empty: nothing is shared."""
+    """Texts that run together; `families` covers all of them, or is empty: nothing is shared.
+
+    packed: end to end in one row, not padded.
+    """
 
     texts: tuple[int, ...]
     families: tuple[Family, ...] = ()
+    packed: bool = False
 
     @staticmethod
-    def of(families: Sequence[Family]) -> "Job":
+    def of(families: Sequence[Family], *, packed: bool = False) -> "Job":
         """The texts of these families."""
-        return Job(tuple(t for f in families for t in f.texts), tuple(families))
+        return Job(tuple(t for f in families for t in f.texts), tuple(families), packed)
 
 
 @dataclass(frozen=True)
@@ -60,8 +67,8 @@ def read(model: "HookedModel", request: Request, job: Job) -> dict[Site, Tensor]
     Raises: NotFiniteError: naming hook point and example.
     """
     chosen = _chosen(request, job.texts)
-    rows = _shared(model, request, job, chosen) if job.families else _plain(
-        model, request, job, chosen)
+    way = _packed if job.packed else _shared if job.families else _plain
+    rows = way(model, request, job, chosen)
     out: dict[Site, Tensor] = {}
     for point in request.points:
         _check_finite(request, job, chosen, point, rows[point])
@@ -117,6 +124,32 @@ def _chosen(request: Request, texts: Sequence[int]) -> _Chosen:
             text += [i] * len(picks[t])
             token += picks[t]
     return _Chosen(torch.tensor(text), torch.tensor(token), counts)
+
+
+def _packed(
+    model: "HookedModel", request: Request, job: Job, chosen: _Chosen
+) -> dict[str, Float[Tensor, "n d_model"]]:
+    parts: list[tuple[Sequence[int], int | None]] = []
+    head, tail, shared = [], [], []  # of each text: where its beginning and the rest stand
+    n = 0
+    for family in job.families:
+        beginning, first = n, None
+        if family.shared:
+            parts.append((request.tokens.of(family.texts[0])[: family.shared].tolist(), None))
+            first = len(parts) - 1
+            n += family.shared
+        for t in family.texts:
+            rest = request.tokens.of(t)[family.shared :].tolist()
+            parts.append((rest, first))
+            head.append(beginning)
+            tail.append(n - family.shared)
+            shared.append(family.shared)
+            n += len(rest)
+    starts = torch.tensor([head, tail])  # [2 texts]
+    later = (chosen.token >= torch.tensor(shared)[chosen.text]).long()
+    places = starts[later, chosen.text] + chosen.token
+    return model.run_packed(pack(parts), read=request.points,
+                            take=lambda _, acts: _at(acts, places))
 
 
 def _plain(

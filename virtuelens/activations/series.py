@@ -84,6 +84,11 @@ def harvest_series(
     return Series(out, tuple(checkpoints))
 
 
+def is_series(path: Path | str) -> bool:
+    """Whether that folder holds a series rather than one store."""
+    return (Path(path) / SERIES).is_file()
+
+
 def open_series(path: Path | str) -> Series:
     """The series in that folder.
 

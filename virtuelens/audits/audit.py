@@ -56,7 +56,8 @@ def audit(
     """Audit a model and write a run directory.
 
     model, twin: a Hugging Face id, a local directory, `organism:NAME`, or a loaded model.
-    concepts: names or folders of packs; by default every shipped one with data in the dialect.
+    concepts: names or folders of packs; by default every one with data in the dialect, but
+        rival accounts and parts of another concept (`beside` in concept.toml).
     out: the run directory (default `runs/<time>-<model>`). If it holds an unfinished run of the
         same model, packs and settings, finished concepts are taken from it.
 
@@ -101,11 +102,14 @@ def _load(model: str | HookedModel) -> HookedModel:
 
 
 def _concepts(model: HookedModel, asked: Sequence[str] | None) -> list[Concept]:
-    """The packs to use: those asked for, or every shipped one that speaks the model's dialect."""
+    """The packs to use: those asked for, or every one that speaks the model's dialect.
+
+    Rival accounts and parts of a concept are used by name only.
+    """
     dialect = model.info.dialect
     if asked is not None:
         return [load_concept(name, dialect=dialect) for name in asked]
-    usable = [c.name for c in list_concepts() if dialect in c.dialects]
+    usable = [c.name for c in list_concepts() if dialect in c.dialects and not c.beside]
     if not usable:
         raise PackError(
             f"No concept pack has pairs in the dialect {dialect!r} of {model.info.name}: add "

@@ -145,12 +145,17 @@ class DialectTable(_Strict):
 
 
 class ConceptTable(_Strict):
-    """`concept.toml`."""
+    """`concept.toml`.
+
+    beside: the concept that this pack is a rival account of, or takes a part out of; an audit
+        then uses it only where it is named.
+    """
 
     schema_: Literal[1] = Field(alias="schema")
     name: Name
     version: Name
     title: Name
+    beside: str = ""
     definition: Name
     is_not: list[Name] = Field(min_length=1)
     theory: str = ""

@@ -78,13 +78,17 @@ class Concept:
 
 @dataclass(frozen=True)
 class ConceptSummary:
-    """What a list shows of a pack."""
+    """What a list shows of a pack.
+
+    beside: the concept that it is a rival account or a part of; "" for a pack in its own right.
+    """
 
     name: str
     version: str
     title: str
     dialects: tuple[str, ...]
     path: Path
+    beside: str = ""
 
 
 def load_concept(concept: str | Path, *, dialect: str = "english") -> Concept:
@@ -131,7 +135,8 @@ def list_concepts() -> list[ConceptSummary]:
         folder = _folder(name)
         table = _table(folder)
         found.append(
-            ConceptSummary(name, table.version, table.title, tuple(table.dialects), folder)
+            ConceptSummary(name, table.version, table.title, tuple(table.dialects), folder,
+                           table.beside)
         )
     return found
 

@@ -11,9 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from virtuelens.errors import RemoteError
-from virtuelens.models import chat, generate, matmul, run, views
+from virtuelens.models import chat, generate, matmul, packed, run, views
 from virtuelens.models.chat import Encoded
 from virtuelens.models.generate import Generation
+from virtuelens.models.packed import Packed
 from virtuelens.models.points import Place
 from virtuelens.models.prefix import Prefix, resumes
 from virtuelens.models.run import Batch, Edit, Reads, Take
@@ -95,6 +96,16 @@ class HookedModel:
             after=after, keep=keep,
         )  # fmt: skip
 
+    def run_packed(self, row: Packed, *, read: Sequence[str], take: Take) -> dict[str, Tensor]:
+        """What `take` keeps of the activations `[1 n d_model]` of texts that stand end to end.
+
+        Only where `packs` is true and no edits stand.
+
+        Raises: HookPointError: a point this model does not have.
+        """
+        assert not self._standing, "edits are told of texts, a packed row has many"
+        return packed.run_packed(self.hf, self.places, row, read=read, take=take)
+
     @property
     def matmul(self) -> str:
         """Which library multiplies its matrices: onednn or torch (see `matmul`), or remote."""
@@ -111,6 +122,11 @@ class HookedModel:
     def resumes(self) -> bool:
         """Whether rows may go on from a kept prefix in this architecture: tried, not assumed."""
         return self.trace is None and resumes(self.hf, self.places, list(self.places)[-1])
+
+    @cached_property
+    def packs(self) -> bool:
+        """Whether texts may stand end to end in one row (`run_packed`): tried, not assumed."""
+        return self.trace is None and packed.packs(self.hf, self.places, list(self.places)[-1])
 
     def logits_with_grad(
         self, batch: Batch, *, edits: Sequence[Edit] = ()

@@ -155,9 +155,9 @@ def run(
     wanted = None if logits else len(set(read))
     on = hooks(hf, places, seen, read=read, edits=edits, into=acts, stop_after=wanted, take=take)
     out = None
-    with torch.inference_mode(), fast_matmul(hf), on, contextlib.suppress(_AllRead):
+    with torch.inference_mode(), fast_matmul(hf), on, contextlib.suppress(AllRead):
         out = body(**inputs, use_cache=cache is not None, return_dict=True)
-    _check_all_read(read, acts)
+    check_all_read(read, acts)
     real = batch.real if after is None else torch.cat([after.real, batch.real], -1)
     prefix = Prefix(cache, real) if keep else None
     found = None
@@ -221,7 +221,7 @@ def _padding_follows(real: Bool[Tensor, "batch pos"]) -> bool:
     return bool((real[:, :-1] >= real[:, 1:]).all())
 
 
-class _AllRead(BaseException):
+class AllRead(BaseException):
     """Ends a forward whose last point has been read (no `except Exception` may swallow it)."""
 
 
@@ -253,7 +253,7 @@ def hooks(
         with torch.inference_mode(mode=False):
             into[point] = acts.clone() if take is None else take(point, acts)
         if stop_after is not None and len(into) == stop_after:
-            raise _AllRead
+            raise AllRead
 
     def visit(point: str) -> Callable[[Tensor], Tensor]:
         # resid_mid's edits are made upstream, where attention writes
@@ -343,7 +343,7 @@ def _replace_output(out: Any, visit: Callable[[Tensor], Tensor]) -> Any:
     return visit(out)
 
 
-def _check_all_read(read: Sequence[str], acts: Mapping[str, Tensor]) -> None:
+def check_all_read(read: Sequence[str], acts: Mapping[str, Tensor]) -> None:
     missed = [point for point in read if point not in acts]
     if missed:
         raise HookPointError(

@@ -52,8 +52,13 @@ def at_revision(name: str, revision: str) -> str:
     name: `runs/model` with the revision `step500` is `runs/model-step500`, `runs/model/step500` or
         `runs/step500`, whichever is there.
 
-    Raises: ModelLoadError: none is, and the name is no Hugging Face id.
+    Raises: ModelLoadError: none is, and the name is no Hugging Face id; or the revision is a path.
     """
+    if not revision or Path(revision).name != revision:
+        raise ModelLoadError(
+            f"{revision!r} is not a checkpoint's name: give what stands after MODEL- or MODEL/, "
+            "or a revision on the hub."
+        )
     path = Path(name).expanduser()
     tried = [path.with_name(f"{path.name}-{revision}"), path / revision, path.parent / revision]
     for folder in tried:
