@@ -48,6 +48,7 @@ LAYER = 6
 POINT = f"blocks.{LAYER}.hook_resid_post"
 LIMIT = "limit: dense batches, cut-off base model"
 OURS, SHARED = "virtuelens harvest", "virtuelens harvest, shared beginnings"
+PADDED = "virtuelens harvest, texts padded"
 ALL, LAST = "virtuelens harvest, every layer", "virtuelens harvest, last layer"
 Seconds = dict[str, list[float]]
 
@@ -70,6 +71,11 @@ def main() -> None:
         **{name: lambda job=job: job(texts) for name, job in others.items()},  # type: ignore[misc]
     }
     counted = dict.fromkeys(jobs, _tokens(texts)) | {SHARED: _tokens(alike)}
+    if not args.quick:
+        padded = copy.copy(model)
+        padded.__dict__["packs"] = False  # as for architectures that cannot be packed
+        jobs[PADDED] = lambda: _harvest(padded, texts, POINT)
+        counted[PADDED] = counted[OURS]
     if not args.quick and args.shape != "gpt2":
         cached = saelens(model, LAYER, texts * 2)
         jobs["SAELens CacheActivationsRunner"] = cached

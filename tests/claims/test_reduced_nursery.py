@@ -57,7 +57,25 @@ def test_the_record_counts_what_was_read(calibrated: dict) -> None:
 def test_a_second_run_reads_nothing_again(nursery: Path, calibrated: dict) -> None:
     """Kept readings are taken; the record is the same."""
     before = {p: p.stat().st_mtime_ns for p in (nursery / "out/subjects").rglob("*.json")}
-    again = calibrate(nursery, nursery / "out", instruments=INSTRUMENTS, config=quick_config())
+    again = calibrate(nursery, nursery / "out", instruments=INSTRUMENTS, config=quick_config(),
+                      keep=nursery / "kept.jsonl")
     assert again["instruments"] == calibrated["instruments"]
     assert {p: p.stat().st_mtime_ns for p in before if p.parent.name != "audit"} == {
         p: t for p, t in before.items() if p.parent.name != "audit"}
+
+
+def test_readings_kept_elsewhere_count_as_if_read_here(nursery: Path, calibrated: dict) -> None:
+    """The monitor read here, the guesser from a file: the record of both."""
+    kept = nursery / "kept.jsonl"
+    if not kept.is_file():
+        calibrate(nursery, nursery / "out", instruments=INSTRUMENTS, config=quick_config(),
+                  keep=kept)
+    part = nursery / "part"
+    part.mkdir()
+    (part / "monitor-0").symlink_to(nursery / "monitor-0")
+    (part / "out").mkdir()
+    for name in ("proofs", "subjects"):
+        (part / "out" / name).symlink_to(nursery / "out" / name)
+    found = calibrate(part, part / "out", instruments=INSTRUMENTS, config=quick_config(),
+                      kept=[kept])
+    assert found["instruments"] == calibrated["instruments"]

@@ -9,15 +9,18 @@ Stopped at any moment, the same command goes on; a reading is taken again where 
 settings have changed.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from virtuelens import storage
 from virtuelens.audits.config import AuditConfig
+from virtuelens.audits.ladder import Evidence
+from virtuelens.audits.parts import evidence_of
 from virtuelens.calibration.case import Case
-from virtuelens.calibration.instruments import INSTRUMENTS, Instrument, case_evidence, said_by
+from virtuelens.calibration.instruments import INSTRUMENTS, Instrument, case_part, said_by
+from virtuelens.calibration.kept import Keeping, Kept, pooled, read_kept, write_kept
 from virtuelens.calibration.rates import record
 from virtuelens.calibration.subjects import Subject, find_subjects
 from virtuelens.calibration.thresholds import at, choose
@@ -43,6 +46,8 @@ def calibrate(
     *,
     seeds: int | None = None,
     instruments: Sequence[str] = (),
+    kept: Sequence[Path] = (),
+    keep: Path | None = None,
     config: AuditConfig | None = None,
     progress: Progress = lambda subject, instrument, done, total: None,
 ) -> dict[str, Any]:
@@ -50,10 +55,12 @@ def calibrate(
 
     nursery: a folder of trained `NAME-SEED`; None: the shipped organisms, one seed.
     seeds: only seeds below this number; instruments: only these rows of the table.
+    kept: files of readings taken before, counted besides; a subject measured here is not counted
+        twice. keep: write those taken here to such a file.
     progress: called with subject, instrument, how many readings are taken and how many there are.
 
-    Raises: OrganismError: no organisms there, or an unknown instrument. Errors of measuring pass
-        through; what was read before is kept.
+    Raises: OrganismError: no organisms there, an unknown instrument, or kept readings that were
+        taken otherwise. Errors of measuring pass through; what was read before is kept.
     """
     known = [i.name for i in INSTRUMENTS]
     for name in instruments:
@@ -61,24 +68,43 @@ def calibrate(
             raise OrganismError(f"Unknown instrument {name!r}: choose from {', '.join(known)}.")
     config = config or AuditConfig()
     chosen = [i for i in INSTRUMENTS if not instruments or i.name in instruments]
-    subjects, unproven = _proven(find_subjects(nursery, seeds=seeds), out, progress)
-    jobs = [(s, i) for s in subjects for i in chosen if i.suits(s)]
-    rows: list[dict[str, Any]] = []
-    cases: dict[str, Case] = {}
+    before = [read_kept(path, taken=_taken(config)) for path in kept]
+    here = _measure(find_subjects(nursery, seeds=seeds), chosen, out, config, progress)
+    if keep is not None:
+        write_kept(keep, here, taken=_taken(config))
+    every = pooled([here, *before])
+    readings = write_readings(out, [
+        judged(k.subject, r) for k in every.subjects for rs in k.readings.values() for r in rs])
+    evidence = [(k.subject, evidence_of({"evidence": k.evidence}))
+                for k in every.subjects if k.evidence is not None]
+    found = summarise(readings, evidence, config)
+    return found | {"unproven": sorted(every.unproven)}
+
+
+def _measure(
+    subjects: Sequence[Subject],
+    instruments: Sequence[Instrument],
+    out: Path,
+    config: AuditConfig,
+    progress: Progress,
+) -> Keeping:
+    """Read every subject whose organism passes its proof; what `out` holds is taken as it is."""
+    subjects, unproven = _proven(subjects, out, progress)
+    jobs = [(s, i) for s in subjects for i in instruments if i.suits(s)]
+    found: dict[str, Kept] = {}
+    case: Case | None = None
     for done, (subject, instrument) in enumerate(jobs):
         progress(subject.name, instrument.name, done, len(jobs))
-        if subject.name not in cases:
+        if case is None or case.subject != subject:
             # one subject at a time is held in memory
-            cases = {subject.name: Case(subject, out / "subjects" / subject.name,
-                                        config)}
-        rows += list(_read(cases[subject.name], instrument))
-        if done + 1 == len(jobs) or done % 20 == 19:
-            write_readings(out, rows)
-    write_readings(out, rows)
-    cases_of = {s.name: Case(s, out / "subjects" / s.name, config) for s, i in jobs
-                if i.name == "ladder"}
-    found = summarise(readings_of(out), list(cases_of.values()), config)
-    return found | {"unproven": unproven}
+            case = Case(subject, out / "subjects" / subject.name, config)
+        said = {instrument.name: _read(case, instrument)}
+        so_far = found.get(subject.name)
+        evidence = case_part(case)["evidence"] if instrument.name == "ladder" else None
+        found[subject.name] = Kept(subject, case.concept.hash, evidence, said) if (
+            so_far is None) else replace(so_far, readings={**so_far.readings, **said},
+                                         evidence=so_far.evidence or evidence)
+    return Keeping(tuple(found.values()), tuple(unproven))
 
 
 def _proven(
@@ -108,12 +134,12 @@ def _proven(
 
 
 def readings_of(out: Path) -> "pd.DataFrame":
-    """The readings of a calibration that were written so far."""
+    """The readings of a calibration that was finished."""
     return storage.read_table(out / "calibration.parquet")
 
 
 def summarise(
-    readings: "pd.DataFrame", ladders: Sequence[Case], config: AuditConfig
+    readings: "pd.DataFrame", evidence: Sequence[tuple[Subject, Evidence]], config: AuditConfig
 ) -> dict[str, Any]:
     """Choose thresholds on the even seeds, judge ladder and steering by them, make the record.
 
@@ -123,7 +149,6 @@ def summarise(
 
     import virtuelens
 
-    evidence = [(c.subject, case_evidence(c)) for c in ladders]
     seeds = sorted({s.seed for s, _ in evidence})
     even, odd = [s for s in seeds if s % 2 == 0], [s for s in seeds if s % 2]
     split = bool(even and odd)
@@ -174,8 +199,8 @@ def write_readings(out: Path, rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":
     return table
 
 
-def _read(case: Case, instrument: Instrument) -> Iterator[dict[str, Any]]:
-    """The kept readings, or new ones, each with what is true."""
+def _read(case: Case, instrument: Instrument) -> list[dict[str, Any]]:
+    """The readings that `out` holds, or new ones."""
     path = case.folder / f"{instrument.name.replace(' ', '-')}.json"
     identity = _identity(case)
     kept = storage.read_json(path, schema=SCHEMA) if path.is_file() else {}
@@ -183,7 +208,14 @@ def _read(case: Case, instrument: Instrument) -> Iterator[dict[str, Any]]:
         kept = {"schema": SCHEMA, "identity": identity,
                 "readings": [r.to_json() for r in instrument.read(case)]}
         storage.write_json(path, kept)
-    yield from (judged(case.subject, r) for r in kept["readings"])
+    readings: list[dict[str, Any]] = kept["readings"]
+    return readings
+
+
+def _taken(config: AuditConfig) -> dict[str, Any]:
+    """How readings are taken: those of another way are not counted with them."""
+    settings = sorted((k, v) for k, v in asdict(config).items() if k != "thresholds")
+    return {"measured": MEASURED, "settings": storage.sha256_text(repr(settings))[:16]}
 
 
 def _identity(case: Case) -> str:

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,6 @@ from virtuelens.calibration.subjects import Subject
 from virtuelens.calibration.truth import CAUSAL, NOT_IN_THE_TEXT, SPECIFIC
 from virtuelens.probing.das import SwapPairs, fit_alignment
 from virtuelens.probing.data import Site
-from virtuelens.probing.methods import METHODS
 from virtuelens.probing.sweep import fit_weights, split_fit_test, sweep
 from virtuelens.sparse_coding import feature_matrix, load_sae, rank_features
 from virtuelens.sparse_coding.make import make_sae
@@ -79,10 +79,15 @@ def _ladder(case: Case) -> Iterator[Reading]:
 
 def case_evidence(case: Case) -> Evidence:
     """The numbers that the ladder had of a subject, from its audit."""
+    return evidence_of(case_part(case))
+
+
+def case_part(case: Case) -> dict[str, Any]:
+    """What the audit of a subject wrote of its one concept (`audits.parts`)."""
     (folder,) = (case.folder / "audit/parts").glob("*/")
     part = load_part(folder)
     assert part is not None
-    return evidence_of(part)
+    return part
 
 
 def _probe(method: str) -> Callable[[Case], Iterator[Reading]]:
@@ -189,7 +194,7 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     *(
         Instrument(f"probe {m}", f"a sweep with the probe family {m} alone, p <= 0.05",
                    lambda s: s.control in {"none", "labels drawn"} and s.dose == 100, _probe(m))
-        for m in METHODS
+        for m in AuditConfig().methods
     ),
     Instrument("interchange", "one dimension fitted at the planted site (DAS)",
                lambda s: _whole(s) and s.recipe.pinned, _interchange),

@@ -1,6 +1,6 @@
 """What is measured: organisms by seed, and what is done to them so that nothing should be found."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,10 @@ the variable, as in a pack that nobody has decorrelated.
 
 @dataclass(frozen=True)
 class Subject:
-    """One concept in one trained organism, under one control."""
+    """One concept in one trained organism, under one control.
+
+    d_model: its width; the reduced organisms are narrower.
+    """
 
     organism: str
     seed: int
@@ -27,17 +30,13 @@ class Subject:
     recipe: Recipe
     concept: str
     control: Control = "none"
+    d_model: int = 0
 
     @property
     def name(self) -> str:
         """A file name of its own."""
         control = "" if self.control == "none" else f".{self.control.replace(' ', '-')}"
         return f"{self.organism}-{self.seed}.{self.concept}{control}"
-
-    @property
-    def d_model(self) -> int:
-        """Its width; the reduced organisms are narrower."""
-        return int(storage.read_json(self.folder / "config.json")["hidden_size"])
 
     @property
     def dose(self) -> int:
@@ -75,9 +74,10 @@ def find_subjects(nursery: Path | None, *, seeds: int | None = None) -> list[Sub
 
 def _subjects(folder: Path, name: str, seed: int) -> list[Subject]:
     recipe = load_recipe(name)
+    width = int(storage.read_json(folder / "config.json")["hidden_size"])
     out = []
     for concept in recipe.rungs:
-        one = Subject(name, seed, folder, recipe, concept)
+        one = Subject(name, seed, folder, recipe, concept, d_model=width)
         out.append(one)
         if one.dose == 100:
             out += [replace(one, control=c) for c in _CONTROLS if _suits(c, recipe)]
@@ -90,23 +90,26 @@ def _suits(control: Control, recipe: Recipe) -> bool:
     return recipe.pinned or control != "labels drawn"
 
 
-def _once(subjects: Sequence[Subject]) -> list[Subject]:
-    """One subject for a control that says nothing more about the next organism of its language.
+def counted_as(s: Subject) -> Hashable:
+    """What a reading of this subject counts as: equal for two of which one says all.
 
-    Random weights are the same for twins, so they would be counted again and again. The organism is
-    another one with each seed.
+    Random weights are the same for twins, and drawn labels say the same of any of them, so they
+    would be counted again and again.
     """
-    alike: dict[tuple[int, str, str, Control], list[Subject]] = {}
+    if s.control in ("random weights", "labels drawn"):
+        return s.seed, s.recipe.dialect, s.concept, s.control
+    return s.name
+
+
+def _once(subjects: Sequence[Subject]) -> list[Subject]:
+    """One subject of those that count as the same; another organism with each seed."""
+    alike: dict[Hashable, list[Subject]] = {}
     for s in subjects:
-        alike.setdefault((s.seed, s.recipe.dialect, s.concept, s.control), []).append(s)
-    kept = []
-    for (seed, _, _, control), same in alike.items():
-        kept += [same[seed % len(same)]] if control in _ONCE else same
-    return kept
+        alike.setdefault(counted_as(s), []).append(s)
+    return [same[same[0].seed % len(same)] for same in alike.values()]
 
 
 _CONTROLS: tuple[Control, ...] = ("random weights", "labels drawn", "agreeing only")
-_ONCE: tuple[Control, ...] = ("random weights", "labels drawn")
 WITH_RIVAL_CAUSE = frozenset({"days", "minds"})
 """Languages in which another cause can be tied to the planted variable (`Contrast.agreeing`)."""
 

@@ -16,6 +16,10 @@ def command(
         "(organism train --all --seeds N); by default the shipped ones, one seed.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Only seeds below N.")] = None,
     instruments: Annotated[str, typer.Option(help="Only these, comma separated.")] = "",
+    with_: Annotated[list[Path] | None, typer.Option("--with", help="Count the readings of this "
+        "file too (may be given several times).")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Write the readings taken here to this file, "
+        "for --with elsewhere.")] = None,
     publish: Annotated[Path | None, typer.Option(help="Also write calibration.md and "
         "calibration.json into this folder (the project's own is docs).")] = None,
     json: Json = False,
@@ -50,7 +54,8 @@ def command(
                 note(f"  [{done}/{total}] {subject}")
 
         try:
-            record = calibrate(nursery, to, seeds=seeds, instruments=chosen, progress=show)
+            record = calibrate(nursery, to, seeds=seeds, instruments=chosen,
+                               kept=with_ or [], keep=keep, progress=show)
         except KeyboardInterrupt:
             bar.stop()
             note(f"Interrupted. Readings taken so far are kept in {to}; the same command goes on.")
