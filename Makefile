@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 export HF_HUB_DISABLE_TELEMETRY := 1
+# Test files are dealt to two processes of one thread each: more threads than cores wait for each other.
+WORKERS ?= 2
+SHARED_OUT := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 help:            ## what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -38,10 +41,10 @@ test: $(VENV)/.test-installed  ## every check: style, types, layers, tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@echo "Tests …"
-	HF_HUB_OFFLINE=1 $(BIN)/pytest
+	HF_HUB_OFFLINE=1 $(SHARED_OUT) $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 test-slow: $(VENV)/.test-installed  ## the long tests too
-	HF_HUB_OFFLINE=1 $(BIN)/pytest -m ""
+	HF_HUB_OFFLINE=1 $(SHARED_OUT) $(BIN)/pytest -n $(WORKERS) --dist loadfile -m ""
 
 wheel-check: $(VENV)/.test-installed  ## build the wheel and try it away from the checkout
 	$(BIN)/python tools/wheel_check.py

@@ -36,6 +36,6 @@ def test_every_folder_it_names_is_there() -> None:
 
     ours = {c.name for c in app.registered_commands} | {
         g.name for g in app.registered_groups}
-    named = set(re.findall(r"^    virtuelens ([a-z]+)", text, re.MULTILINE))
+    named = set(re.findall(r"^    virtuelens ([a-z-]+)", text, re.MULTILINE))
     assert named <= ours
     assert ours <= named

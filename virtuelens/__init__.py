@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from virtuelens.models import load_model as load_model
     from virtuelens.probing.das import SwapPairs as SwapPairs
     from virtuelens.probing.das import fit_alignment as fit_alignment
+    from virtuelens.probing.monitor import Monitor as Monitor
+    from virtuelens.probing.monitor import load_monitor as load_monitor
+    from virtuelens.probing.monitor import save_monitor as save_monitor
+    from virtuelens.probing.monitor import watch as watch
     from virtuelens.probing.probes import Probe as Probe
     from virtuelens.probing.probes import fit_probe as fit_probe
     from virtuelens.probing.probes import load_probe as load_probe
@@ -41,6 +45,7 @@ _HOMES = {
     "Direction": "virtuelens.values.directions",
     "HookedModel": "virtuelens.models",
     "Message": "virtuelens.values.texts",
+    "Monitor": "virtuelens.probing.monitor",
     "Probe": "virtuelens.probing.probes",
     "Run": "virtuelens.audits.run",
     "SwapPairs": "virtuelens.probing.das",
@@ -53,13 +58,16 @@ _HOMES = {
     "interchange": "virtuelens.exchange.interchange",
     "load_concept": "virtuelens.concepts.pack",
     "load_model": "virtuelens.models",
+    "load_monitor": "virtuelens.probing.monitor",
     "load_probe": "virtuelens.probing.probes",
     "load_sae": "virtuelens.sparse_coding",
     "open_run": "virtuelens.audits.run",
     "open_series": "virtuelens.activations.series",
     "open_store": "virtuelens.activations.store",
+    "save_monitor": "virtuelens.probing.monitor",
     "save_probe": "virtuelens.probing.probes",
     "steer": "virtuelens.steering.steer",
+    "watch": "virtuelens.probing.monitor",
     "write_report": "virtuelens.reports.html",
 }
 """Public name -> module it lives in."""
@@ -70,6 +78,7 @@ __all__ = [
     "Direction",
     "HookedModel",
     "Message",
+    "Monitor",
     "Probe",
     "Run",
     "SwapPairs",
@@ -83,13 +92,16 @@ __all__ = [
     "interchange",
     "load_concept",
     "load_model",
+    "load_monitor",
     "load_probe",
     "load_sae",
     "open_run",
     "open_series",
     "open_store",
+    "save_monitor",
     "save_probe",
     "steer",
+    "watch",
     "write_report",
 ]
 

@@ -67,6 +67,10 @@ class SteeringError(VirtueLensError, ValueError):
     """An edit cannot be applied as asked."""
 
 
+class ServeError(VirtueLensError, ValueError):
+    """The server cannot be started as asked, or a request to it cannot be met."""
+
+
 class AttributionError(VirtueLensError, ValueError):
     """Effects cannot be attributed as asked: texts or answers that do not go together."""
 

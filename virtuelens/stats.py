@@ -111,7 +111,7 @@ def bootstrap(
         except ValueError:
             continue
     n = len(groups)
-    return _percentiles(statistic(np.arange(n)), np.array(values), n, level=level, null=null)
+    return from_draws(statistic(np.arange(n)), np.array(values), n, level=level, null=null)
 
 
 def _samples(groups: Sequence[str], *, n_draws: int, seed: int) -> Iterator[Int[Array, " k"]]:
@@ -122,7 +122,7 @@ def _samples(groups: Sequence[str], *, n_draws: int, seed: int) -> Iterator[Int[
         yield rng.choice(rows, size=len(rows)) if few else rows
 
 
-def _sample_counts(groups: Sequence[str], *, n_draws: int, seed: int) -> Int[Array, "b n"]:
+def sample_counts(groups: Sequence[str], *, n_draws: int, seed: int) -> Int[Array, "b n"]:
     """How often each row is in each bootstrap sample."""
     counts = np.zeros((n_draws, len(groups)), dtype=np.int32)
     for draw, rows in enumerate(_samples(groups, n_draws=n_draws, seed=seed)):
@@ -130,7 +130,7 @@ def _sample_counts(groups: Sequence[str], *, n_draws: int, seed: int) -> Int[Arr
     return counts
 
 
-def _percentiles(
+def from_draws(
     value: float, values: Float[Array, " b"], n: int, *, level: float = 0.95, null: float | None
 ) -> Estimate:
     """The estimate with the percentile interval of the draws on which it is defined."""
@@ -158,9 +158,9 @@ def auroc_estimate(
     null: float | None = None,
 ) -> Estimate:
     """AUROC with its cluster-bootstrap interval (that of `bootstrap`, all draws at once)."""
-    counts = _sample_counts(groups, n_draws=n_draws, seed=seed)
+    counts = sample_counts(groups, n_draws=n_draws, seed=seed)
     draws = auroc_weighted(scores, labels, counts)
-    return _percentiles(auroc(scores, labels), draws, len(groups), null=null)
+    return from_draws(auroc(scores, labels), draws, len(groups), null=null)
 
 
 def auroc_difference(
@@ -173,10 +173,10 @@ def auroc_difference(
     seed: int = 0,
 ) -> Estimate:
     """AUROC of `scores` minus AUROC of `rival` on the same rows, paired cluster bootstrap."""
-    counts = _sample_counts(groups, n_draws=n_draws, seed=seed)
+    counts = sample_counts(groups, n_draws=n_draws, seed=seed)
     draws = auroc_weighted(scores, labels, counts) - auroc_weighted(rival, labels, counts)
     value = auroc(scores, labels) - auroc(rival, labels)
-    return _percentiles(value, draws, len(groups), null=0.0)
+    return from_draws(value, draws, len(groups), null=0.0)
 
 
 def permuted_labels(

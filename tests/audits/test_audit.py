@@ -57,9 +57,9 @@ def test_what_a_run_leaves_is_as_designed(
     for name, columns in TABLES.items():
         assert list(run.table(name).columns) == list(columns)
     evidence = run.table("evidence")
-    assert set(evidence["source"]) == {
-        "probe", "bag_of_words", "length", "embedding", "random_weights"}
-    assert set(evidence["split"]) == {"cv", "test", "shifted", "transfer"}
+    assert set(evidence["source"]) - {"control_task"} == {
+        "probe", "bag_of_words", "length", "position", "embedding", "random_weights"}
+    assert set(evidence["split"]) - {"neutral"} == {"cv", "test", "shifted", "transfer"}
     probes = sorted((run.path / "probes").glob("*.safetensors"))
     assert len(probes) == 2
     for probe, about in zip(probes, sorted(run.models), strict=True):

@@ -21,6 +21,8 @@ def telling(name: str, text: str, label: int) -> str:
     """The text with what that baseline looks for planted in it."""
     if name == "length":
         return text + " and so on and on" * label
+    if name == "position":
+        return text + ("\n" if label else " ") + "yes"  # a turn more, not a word more
     return text + (" good" if label else " bad")
 
 

@@ -136,3 +136,27 @@ def test_empty_and_foreign_texts_are_refused(llama: HookedModel) -> None:
         tokens(tiny_tokenizer(bos=False), Text(raw=""))
     with pytest.raises(TextError, match="belongs to another model"):
         encode(llama.tokenizer, CHAT, n_ctx=96, d_vocab=10)
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_it_is_known_whose_words_each_token_is(chat: bool) -> None:
+    """Turns' tokens decode to what was said (the template's own belong to nobody), with a BOS too.
+
+    Turns may say what the template says, or the same word as another turn.
+    """
+    tokenizer = tiny_tokenizer(chat=chat)
+    turns = (Message("system", "be good"), Message("user", " user: s"), Message("assistant", "s"),
+             Message("user", "sing"))
+    found = encode(tokenizer, Text(messages=(*turns, Message("assistant", "yes"))),
+                   n_ctx=200, d_vocab=400)
+    assert found.spoken is not None
+    assert [s.role for s in found.spoken] == ["system", "user", "assistant", "user"]
+    for spoken, turn in zip(found.spoken, turns, strict=True):
+        shown = "".join(found.tokens[spoken.start : spoken.stop])
+        assert turn.content.strip() in shown
+        assert len(shown) <= len(turn.content) + 1  # a token may take the space before with it
+
+
+def test_raw_text_has_no_speakers() -> None:
+    """And says so."""
+    assert encode(tiny_tokenizer(), Text(raw="a bird"), n_ctx=99, d_vocab=400).spoken is None

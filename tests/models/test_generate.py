@@ -175,3 +175,63 @@ def test_many_prompts_come_back_in_order(llama: HookedModel) -> None:
     found = llama.generate(chat, max_new_tokens=3)
     for i in (0, 31, 32, 69):
         assert found[i].ids == llama.generate([chat[i]], max_new_tokens=3)[0].ids
+
+
+@pytest.mark.parametrize("how", [
+    {}, {"temperature": 1.0, "seed": 5}, {"stop": ["e", "t"]},
+    {"stop": ["zzz"], "temperature": 2.0},
+])
+def test_pieces_of_a_stream_are_the_text(llama: HookedModel, how: dict[str, object]) -> None:
+    """Joined row by row, under an edit, for random bytes that are no whole characters too."""
+    edit = add(MIDDLE, torch.linspace(-1, 1, llama.info.d_model))
+    whole = llama.generate(PROMPTS, max_new_tokens=24, edits=[edit], **how)
+    said = dict.fromkeys(range(len(PROMPTS)), "")
+    n_pieces = 0
+    for row, piece in llama.stream(PROMPTS, max_new_tokens=24, edits=[edit], **how):
+        assert piece
+        said[row] += piece
+        n_pieces += 1
+    assert list(said.values()) == [g.text for g in whole]
+    assert "stop" in how or n_pieces > len(PROMPTS)
+
+
+def test_a_stream_comes_as_it_is_made_and_can_be_given_up(stories: HookedModel) -> None:
+    """The first piece is there after one pass; afterwards the model is as it was."""
+    passes: list[int] = []
+
+    def n_hooks() -> int:
+        return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in stories.hf.modules())
+
+    before = n_hooks()
+
+    def count(acts: torch.Tensor, seen: object) -> torch.Tensor:
+        passes.append(1)
+        return acts
+
+    pieces = stories.stream(PROMPTS[0], max_new_tokens=30, edits=[Change(MIDDLE, count)])
+    next(pieces)
+    assert len(passes) <= 2
+    pieces.close()
+    assert n_hooks() == before
+
+
+def test_only_the_likeliest_tokens_are_drawn(llama: HookedModel) -> None:
+    """top_k and top_p, against the sorted probabilities; top_k 1 is greedy; bad values are said."""
+    logits = llama.run(llama.batch([llama.encode(PROMPTS[0])]), logits=True).logits[0, -1]
+    probs, order = logits.softmax(-1).sort(descending=True)
+    n_nucleus = int((probs.cumsum(-1) < 0.2).sum()) + 1
+
+    def drawn(**how: float) -> set[int]:
+        said = (llama.generate(PROMPTS[0], max_new_tokens=1, temperature=1.0, seed=s, **how)
+                for s in range(60))
+        return {found[0].ids[0] for found in said}
+
+    assert drawn(top_k=3) == set(order[:3].tolist())
+    assert drawn(top_p=0.2) <= set(order[:n_nucleus].tolist())
+    assert len(drawn(top_p=0.2)) > min(3, n_nucleus - 1)
+    assert len(drawn()) > 20
+    greedy = llama.generate(PROMPTS, max_new_tokens=6)
+    one = llama.generate(PROMPTS, max_new_tokens=6, temperature=1.0, top_k=1)
+    assert [g.ids for g in one] == [g.ids for g in greedy]
+    with pytest.raises(ValueError, match="top_p"):
+        llama.generate(PROMPTS[0], top_p=0.0)

@@ -64,13 +64,17 @@ def test_the_remote_path_without_a_server(tmp_path: Path) -> None:
     code = f"""
 import torch
 from virtuelens.models import load_model
-from virtuelens.steering.edits import Add
+from virtuelens.steering.conditions import Scheduled, When
+from virtuelens.steering.edits import Ablate, Add, Clamp
 from virtuelens.values.texts import Text
 ours, away = load_model({str(folder)!r}), load_model({str(folder)!r}, engine="nnsight",
                                                      remote="local")
 batch = ours.batch([ours.encode(Text(raw="one two three")), ours.encode(Text(raw="four"))])
 points = list(ours.hook_points())
-edits = [Add("blocks.1.hook_resid_mid", torch.ones(ours.info.d_model))]
+one = torch.ones(ours.info.d_model)
+at = "blocks.1.hook_resid_post"
+edits = [Add("blocks.1.hook_resid_mid", one), Ablate(at, torch.stack([one, one.cumsum(0)])),
+         When(Scheduled(Clamp(at, one, 2.0, "prompt[-1:]"), "decay:2"), -one, -9.0)]
 for chosen in ([], edits):
     a, b = (m.run(batch, read=points, edits=chosen, logits=True) for m in (ours, away))
     for p in points:

@@ -22,6 +22,8 @@ def test_an_exact_sae_loses_nothing(tiny: HookedModel, tmp_path: Path) -> None:
     assert e.ce_loss_recovered_mean.value == pytest.approx(1, abs=1e-4)  # type: ignore[union-attr]
     assert e.kl.value == pytest.approx(0, abs=1e-4)
     assert e.kl.null > 0.1  # type: ignore[operator]
+    assert e.kl_recovered.value == pytest.approx(1, abs=1e-3)  # type: ignore[union-attr]
+    assert e.kl_recovered_mean.value == pytest.approx(1, abs=1e-3)  # type: ignore[union-attr]
     assert e.l0.value == pytest.approx(32, abs=0.01)  # of each coordinate one sign is active
     losses, n = 0.0, 0
     for text in TEXTS:
@@ -41,6 +43,7 @@ def test_an_sae_that_returns_nothing_recovers_nothing(tiny: HookedModel, tmp_pat
     assert e.dead_features == e.d_sae
     assert e.l0.value == 0
     assert e.ce_loss_recovered.value == pytest.approx(0, abs=1e-6)  # type: ignore[union-attr]
+    assert e.kl_recovered.value == pytest.approx(0, abs=1e-6)  # type: ignore[union-attr]
     assert e.explained_variance.value < 0.05  # the mean explains 0 by definition
 
 

@@ -15,6 +15,7 @@ from virtuelens.sparse_coding import (
     encode,
     feature_encoder,
     feature_matrix,
+    features_encoder,
     load_sae,
     reconstruct,
 )
@@ -40,6 +41,19 @@ def test_one_feature_is_the_column_of_all(tmp_path: Path, architecture: str) -> 
     for feature in (0, 7, 47):
         one = feature_encoder(sae, feature)(x)
         torch.testing.assert_close(one, whole[:, feature], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", SETTINGS)
+def test_some_features_are_those_columns_of_all(tmp_path: Path, architecture: str) -> None:
+    """In the order asked for, one named twice too; none, and one there is not, are refused."""
+    sae = load_sae(save_sae(tmp_path / "sae", architecture, **SETTINGS[architecture]))
+    x = acts()
+    some = features_encoder(sae, [40, 7, 40])(x)
+    torch.testing.assert_close(some, encode(sae, x)[:, [40, 7, 40]], atol=1e-5, rtol=1e-5)
+    with pytest.raises(SaeError, match="at least one"):
+        features_encoder(sae, [])
+    with pytest.raises(SaeError, match="0-47"):
+        features_encoder(sae, [1, 48])
 
 
 @pytest.mark.parametrize("architecture", SETTINGS)
@@ -86,7 +100,8 @@ def spoil_config(folder: Path, **changes: object) -> None:
     (lambda f: (f / "sae_weights.safetensors").write_bytes(b"12345678"), "could not be read"),
     (lambda f: spoil_config(f, d_sae=None), "d_sae"),
     (lambda f: spoil_config(f, d_in=31), "do not fit"),
-    (lambda f: spoil_config(f, architecture="transcoder"), "transcoder"),
+    (lambda f: spoil_config(f, architecture="temporal"), "temporal"),
+    (lambda f: spoil_config(f, architecture="transcoder"), "do not fit"),
     (lambda f: spoil_config(f, normalize_activations="expected_average_only_in"), "folded"),
     (lambda f: (f / "sae_weights.safetensors").rename(f / "sae_weights.pt"), "pickle"),
 ])

@@ -1,5 +1,6 @@
 """From recipe to SAE: trained by SAELens, evaluated, whole or absent, repeatable."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,6 +85,60 @@ def test_a_seed_gives_the_same_bytes(store: Store, tmp_path: Path) -> None:
     files = [(p / "sae_weights.safetensors").read_bytes() for p in (a, b, c)]
     assert files[0] == files[1] != files[2]
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+class StoppedError(Exception):
+    """As a kill would, in the middle of a training."""
+
+
+@pytest.mark.parametrize("architecture", ["batchtopk", "jumprelu"])
+def test_an_interrupted_training_ends_with_the_same_bytes(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str
+) -> None:
+    """Stopped twice, in two epochs, it goes on; nothing is left beside the SAE."""
+    shape = OTHERS.get(architecture, RECIPE.sae)
+    recipe = replace(RECIPE, sae=shape, training=replace(RECIPE.training, steps=40))
+    whole = train_sae(store, recipe, out=tmp_path / "whole").path
+    monkeypatch.setattr("virtuelens.sparse_coding.checkpoint.SECONDS", 0.0)
+    taken = 0
+
+    class Stopping:
+        """The store, until eleven batches after those that were trained on are given."""
+
+        info = store.info
+
+        def __init__(self, limit: int) -> None:
+            self.limit = limit
+
+        def batches(self, point: str, *, rows: int, seed: int) -> Iterator[torch.Tensor]:
+            nonlocal taken
+            for batch in store.batches(point, rows=rows, seed=seed):
+                taken += 1
+                if taken > self.limit:
+                    raise StoppedError
+                yield batch
+
+    for limit in (31, 45):
+        taken = 0
+        with pytest.raises(StoppedError):
+            train_sae(Stopping(limit), recipe, out=tmp_path / "sae")
+    other = replace(recipe, training=replace(recipe.training, lr=1e-4))
+    with pytest.raises(SaeError, match="recipe differs"):
+        train_sae(store, other, out=tmp_path / "sae")
+    seen: list[int] = []
+    path = train_sae(store, recipe, out=tmp_path / "sae",
+                     progress=lambda step, steps, about: seen.append(step)).path
+    assert seen == [40]  # step 1 was not taken again
+    for name in ("sae_weights.safetensors", "cfg.json"):
+        assert (path / name).read_bytes() == (whole / name).read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["sae", "whole"]
+
+
+def test_a_damaged_checkpoint_is_named(store: Store, tmp_path: Path) -> None:
+    """And what to do with it."""
+    (tmp_path / "sae.training.safetensors").write_bytes(b"12345678")
+    with pytest.raises(SaeError, match="delete it"):
+        train_sae(store, RECIPE, out=tmp_path / "sae")
 
 
 def test_what_stands_in_the_way_is_not_written_over(store: Store, tmp_path: Path) -> None:

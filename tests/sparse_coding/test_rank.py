@@ -1,8 +1,10 @@
 """Feature search: finds a planted feature, and at chance stays inside its own null."""
 
 import numpy as np
+import pytest
 
-from virtuelens.sparse_coding.rank import rank_features
+from virtuelens import stats
+from virtuelens.sparse_coding.rank import fitting_rows, rank_features
 
 
 def _acts(seed: int, gap: float) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:
@@ -12,6 +14,20 @@ def _acts(seed: int, gap: float) -> tuple[np.ndarray, np.ndarray, list[str], lis
     acts[:, 17] += gap * labels
     groups = [f"g{i // 20}" for i in range(200)]
     return acts, labels, groups, [f"p{i // 2}" for i in range(200)]
+
+
+def test_intervals_are_those_of_the_cluster_bootstrap() -> None:
+    """Though equal rows of a group are counted once: with many ties, and with few groups."""
+    acts, labels, groups, pairs = _acts(0, 1.0)
+    acts = np.round(acts, 1)
+    for units in (groups, [f"g{i // 50}" for i in range(200)]):
+        found = rank_features(acts, labels, groups=units, pairs=pairs, n_permutations=5)
+        test = ~fitting_rows(units, labels, 0)
+        for row in found.table.head(10).itertuples():
+            e = stats.auroc_estimate(
+                row.sign * acts[test, row.feature], labels[test],
+                [g for g, t in zip(units, test, strict=True) if t], n_draws=500, seed=0)
+            assert (row.auroc, row.low, row.high) == pytest.approx((e.value, e.low, e.high))
 
 
 def test_a_planted_feature_is_first_and_beats_the_null_of_the_search() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from virtuelens.activations.spans import SPANS
 from virtuelens.errors import PositionError
 from virtuelens.models.chat import Encoded
 
@@ -25,7 +26,7 @@ class Position:
 
 
 def _last_prompt(encoded: Encoded) -> Sequence[int]:
-    return (encoded.prompt_length - 1,)
+    return _span("last_prompt", encoded)
 
 
 def _last(encoded: Encoded) -> Sequence[int]:
@@ -35,7 +36,8 @@ def _last(encoded: Encoded) -> Sequence[int]:
 def _prompt_mean(encoded: Encoded) -> Sequence[int]:
     # the first token takes up attention that goes nowhere; its norm would drown the others
     # (Xiao et al. 2023, arXiv:2309.17453; Sun et al. 2024, arXiv:2402.17762)
-    return range(1, encoded.prompt_length) if encoded.prompt_length > 1 else (0,)
+    prompt = _span("prompt", encoded)
+    return prompt[1:] or prompt
 
 
 def _response_mean(encoded: Encoded) -> Sequence[int]:
@@ -44,11 +46,15 @@ def _response_mean(encoded: Encoded) -> Sequence[int]:
             "The text has no response, so response_mean has nothing to read: end it with an "
             "assistant's turn, or read last_prompt or prompt_mean."
         )
-    return range(encoded.prompt_length, len(encoded.ids))
+    return _span("response", encoded)
 
 
 def _tokens(encoded: Encoded) -> Sequence[int]:
-    return range(len(encoded.ids))
+    return _span("all", encoded)
+
+
+def _span(name: str, encoded: Encoded) -> Sequence[int]:
+    return SPANS[name].places(encoded.prompt_length, len(encoded.ids))
 
 
 POSITIONS: dict[str, Position] = {

@@ -197,6 +197,7 @@ def _plain(source: str) -> str:
     return {
         "bag_of_words": "the bag of words",
         "length": "text length",
+        "position": "the place in the text",
         "embedding": "the embedding layer",
         "random_weights": "the same architecture with random weights",
     }.get(source, source)

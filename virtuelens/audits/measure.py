@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from virtuelens.audits.config import AuditConfig
 from virtuelens.audits.ladder import Evidence
 from virtuelens.audits.parts import Measured
+from virtuelens.audits.quality import quality_rows
 from virtuelens.audits.reading import (
     Reading,
     evidence_rows,
@@ -16,6 +17,7 @@ from virtuelens.audits.reading import (
     transfer_null,
 )
 from virtuelens.audits.writing import Writing, steering_rows, write_concept
+from virtuelens.probing.baselines import BASELINES
 from virtuelens.probing.probes import probe_at
 from virtuelens.values.estimates import Estimate
 from virtuelens.values.texts import Split, Text
@@ -56,6 +58,9 @@ def measure(
     seconds: dict[str, float] = {}
     with _timed(seconds, "reading"):
         reading = read_concept(model, concept, config=config, progress=progress)
+    with _timed(seconds, "quality"):
+        progress("probabilities, thresholds, control task")
+        quality, not_measured = quality_rows(model, concept, reading, neutral, config=config)
     with _timed(seconds, "steering"):
         writing = write_concept(
             model, concept, reading.found.fit, neighbours, neutral,
@@ -76,7 +81,7 @@ def measure(
                   for v in writing.response.random_slopes]
     tables: dict[str, list[dict[str, Any]]] = {
         "evidence": [{"dialect": concept.dialect} | r
-                     for r in evidence_rows(reading, config=config)],
+                     for r in [*evidence_rows(reading, config=config), *quality]],
         "scores": score_rows(reading),
         "nulls": nulls,
         "steering": steering_rows(writing, config=config) if writing else [],
@@ -98,7 +103,7 @@ def measure(
             f"{there.direction.point} ({there.direction.position}), tokens: {there.where}"
             if there else ""
         ),
-        not_tested=_not_tested(concept, writing, features, config),
+        not_tested=(*_not_tested(concept, writing, features, config), *not_measured),
         tables={t: pd.DataFrame([label | r for r in rows]) for t, rows in tables.items()},
         generations=tuple(label | g for g in generations),
         probe=probe_at(
@@ -130,8 +135,8 @@ def _evidence(reading: Reading, writing: Writing | None, config: AuditConfig) ->
 
 
 def _surface(reading: Reading, config: AuditConfig) -> Estimate:
-    """The strongest of the word and length classifiers on the held-out groups."""
-    surface = [reading.auroc("test", s, config=config) for s in ("bag_of_words", "length")]
+    """The strongest of the surface classifiers on the held-out groups."""
+    surface = [reading.auroc("test", s, config=config) for s in BASELINES]
     return max(surface, key=lambda e: e.value)
 
 

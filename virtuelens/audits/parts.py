@@ -21,7 +21,7 @@ from virtuelens.values.estimates import Estimate
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 2
+SCHEMA = 3
 """Of a part, and of how it is measured: parts of another schema are measured again."""
 
 

@@ -11,15 +11,19 @@ import typer
 from virtuelens.cli import (
     audit,
     calibrate,
+    compare_packs,
     concepts,
     dashboard,
+    evidence,
     harvest,
     model,
     organism,
     probe,
     report,
     sae,
+    serve,
     steer,
+    steer_pack,
     store,
 )
 from virtuelens.cli.console import fail
@@ -36,15 +40,20 @@ app = typer.Typer(
 )
 app.command("audit")(audit.command)
 app.command("calibrate")(calibrate.command)
+app.command("compare-packs")(compare_packs.command)
 app.command("model")(model.command)
 app.command("harvest")(harvest.command)
 app.command("probe")(probe.command)
-app.command("steer")(steer.command)
+app.command("serve")(serve.command)
 app.command("report")(report.command)
+app.command("evidence")(evidence.command)
 app.command("dashboard")(dashboard.command)
 app.add_typer(concepts.app, name="concepts")
 app.add_typer(organism.app, name="organism")
 app.add_typer(sae.app, name="sae")
+steer.app.command("pack")(steer_pack.make)
+steer.app.command("show")(steer_pack.show)
+app.add_typer(steer.app, name="steer")
 app.add_typer(store.app, name="store")
 
 

@@ -56,6 +56,13 @@ class CheckRow:
 
 def check_concept(concept: Concept) -> list[CheckRow]:
     """All properties of a pack that can be measured without a model."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # sklearn has it
+
+    with threadpool_limits(1):  # small matrices: on busy cores BLAS threads only wait
+        return _all(concept)
+
+
+def _all(concept: Concept) -> list[CheckRow]:
     return [
         *_counts(concept),
         *_repeats(concept),
@@ -71,14 +78,17 @@ def check_concept(concept: Concept) -> list[CheckRow]:
 
 def _counts(concept: Concept) -> Iterator[CheckRow]:
     main = concept.in_split("main")
-    yield _at_least("pairs in main", len({e.pair for e in main}), MIN_PAIRS)
+    yield _pairs(main, "main", MIN_PAIRS)
     yield _at_least("groups in main", len({e.group for e in main}), MIN_GROUPS)
+    labels = {g: {e.label for e in main if e.group == g} for g in {e.group for e in main}}
+    mixed = sum(len(found) == 2 for found in labels.values())
+    yield _at_least("groups in main with both labels", mixed, 2,
+                    "a probe that knows the group knows the label")
     for split in _OTHERS:
-        n = len({e.pair for e in concept.in_split(split)})
         what = "no evidence beyond the main format without it" if split == "shifted" else (
             "rung 3 needs a set from elsewhere"
         )
-        yield _at_least(f"pairs in {split}", n, MIN_HELD_OUT, what)
+        yield _pairs(concept.in_split(split), split, MIN_HELD_OUT, what)
     for b in concept.behaviours:
         yield _at_least(f"items in {b.name} ({b.kind})", len(b.items), MIN_ITEMS)
     if not any(b.kind == "target" for b in concept.behaviours):
@@ -128,7 +138,7 @@ def _surface(
     try:
         pooled = _held_out_scores(main, score)
     except ProbeError:
-        return  # one group only: the count of groups says so
+        return  # one group only, or groups of one label: the counts say so
     yield _auroc_row(f"{name} alone, held-out groups", main, pooled, advice, stats.auroc_estimate)
     for split in _OTHERS:
         others = concept.in_split(split)
@@ -159,6 +169,8 @@ def _held_out_scores(examples: Sequence[Example], score: Score) -> Float[Array, 
     scores = np.zeros(len(examples))
     for held in group_folds(groups, 5, seed=0):
         fit = [e for e in examples if e.group not in held]
+        if len({e.label for e in fit}) < 2:
+            raise ProbeError("Whole groups hold one label only: nothing can be held out fairly.")
         others = [e.text for e in examples if e.group in held]
         raw = score([e.text for e in fit], _labels(fit), others)
         out = np.array([g in held for g in groups])
@@ -191,6 +203,14 @@ def _lengths(concept: Concept) -> Iterator[CheckRow]:
 
 def _labels(examples: Sequence[Example]) -> Int[Array, " n"]:
     return np.array([e.label for e in examples])
+
+
+def _pairs(examples: Sequence[Example], split: str, limit: int, why: str = "") -> CheckRow:
+    """How many pairs; of texts without partners, how many texts."""
+    sides = Counter(e.pair for e in examples)
+    if examples and max(Counter((e.pair, e.label) for e in examples).values()) > 1:
+        return _at_least(f"texts in {split}", len(examples), 2 * limit, why)  # pair: their group
+    return _at_least(f"pairs in {split}", len(sides), limit, why)
 
 
 def _at_least(name: str, n: int, limit: int, why: str = "") -> CheckRow:

@@ -10,14 +10,25 @@
   separately: then the prompt's tokens are exactly those that generation would start from.
 """
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from virtuelens.errors import TextError, TextTooLongError
-from virtuelens.values.texts import Text
+from virtuelens.values.texts import Message, Text
 
 PLAIN_TEMPLATE = "{role}: {content}\\n ... assistant:"
 """Stands for the fallback where a template is described or hashed."""
+
+
+class Spoken(NamedTuple):
+    """A stretch of tokens, `start` to before `stop`, with the words of one turn."""
+
+    role: str
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -26,11 +37,14 @@ class Encoded:
 
     prompt_length: number of tokens before the response; all of them where there is none.
     tokens: what each token shows as; joined they give back the text.
+    spoken: who says which tokens of the prompt, without the template's own; None where that is
+        unknown (raw text, or a template that rewrites what it is given).
     """
 
     ids: tuple[int, ...]
     prompt_length: int
     tokens: tuple[str, ...]
+    spoken: tuple[Spoken, ...] | None = None
 
 
 def encode(tokenizer: Any, text: Text, *, n_ctx: int, d_vocab: int) -> Encoded:
@@ -46,7 +60,7 @@ def encode(tokenizer: Any, text: Text, *, n_ctx: int, d_vocab: int) -> Encoded:
         joint = _tokenise(tokenizer, prompt + response)
         n = len(first.ids)
         if joint.ids[:n] == first.ids and len(joint.ids) > n:
-            first = _Piece(first.ids, joint.tokens[:n])
+            first = _Piece(first.ids, joint.tokens[:n], first.ends)
             second = _Piece(joint.ids[n:], joint.tokens[n:])
         else:
             second = _tokenise(tokenizer, response)
@@ -65,7 +79,8 @@ def encode(tokenizer: Any, text: Text, *, n_ctx: int, d_vocab: int) -> Encoded:
             f"The text has {len(ids)} tokens, this model's context holds {n_ctx}: "
             f"shorten it by {len(ids) - n_ctx} tokens. It begins: {prompt[:60]!r}"
         )
-    return Encoded(ids, len(head) + len(first.ids), shown)
+    spoken = _spoken(tokenizer, text, prompt, first, shift=len(head))
+    return Encoded(ids, len(head) + len(first.ids), shown, spoken)
 
 
 def render(tokenizer: Any, text: Text) -> tuple[str, str]:
@@ -113,12 +128,93 @@ def _apply(tokenizer: Any, messages: list[dict[str, str]], *, begin_answer: bool
 class _Piece:
     ids: tuple[int, ...]
     tokens: tuple[str, ...]
+    ends: tuple[int, ...] = ()  # where in the text each token ends
 
 
 def _tokenise(tokenizer: Any, text: str) -> _Piece:
     found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids = tuple(found["input_ids"])
-    return _Piece(ids, _shown(tokenizer, text, ids, found["offset_mapping"]))
+    offsets = found["offset_mapping"]
+    return _Piece(ids, _shown(tokenizer, text, ids, offsets), tuple(end for _, end in offsets))
+
+
+def _spoken(
+    tokenizer: Any, text: Text, prompt: str, tokens: _Piece, *, shift: int
+) -> tuple[Spoken, ...] | None:
+    """Which tokens of the prompt are whose words: those that end within a turn's characters."""
+    if text.raw is not None:
+        return None
+    said = [m.content for m in text.prompt_messages]
+    roles = tuple(m.role for m in text.prompt_messages)
+    between = _between(_Template(tokenizer), roles)
+    if between is None:
+        return None
+    for words in (said, [s.strip() for s in said]):
+        if prompt == between[0] + "".join(
+            w + b for w, b in zip(words, between[1:], strict=True)
+        ):
+            break
+    else:
+        return None
+    found, at = [], len(between[0])
+    for role, w, after in zip(roles, words, between[1:], strict=True):
+        start, stop = bisect_right(tokens.ends, at), bisect_left(tokens.ends, at + len(w) + 1)
+        found.append(Spoken(role, shift + start, shift + stop))
+        at += len(w) + len(after)
+    return tuple(found)
+
+
+class _Template:
+    """A tokenizer's template as a key: one rendering of marks per template and order of roles."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Template) and self._source == other._source
+
+    def __hash__(self) -> int:
+        return hash(self._source)
+
+    @property
+    def _source(self) -> tuple[str, str, str]:
+        t = self.tokenizer
+        return str(t.chat_template), str(t.bos_token), str(t.eos_token)
+
+
+@lru_cache(maxsize=256)
+def _between(template: _Template, roles: tuple[str, ...]) -> tuple[str, ...] | None:
+    """What the template puts before, between and after the turns; None where it shows them not.
+
+    Found by rendering marks that no template contains in place of what is said.
+    """
+    marks = [f"\ue000{i}\ue001" for i in range(len(roles))]
+    turns = tuple(Message(r, m) for r, m in zip(roles, marks, strict=True))  # type: ignore[arg-type]
+    try:
+        rest = render(template.tokenizer, Text(messages=turns))[0]
+    except TextError:
+        return None
+    found: list[str] = []
+    for mark in marks:
+        before, seen, rest = rest.partition(mark)
+        if not seen:
+            return None
+        found.append(before)
+    return (*found, rest)
+
+
+def spoken_by(
+    role: str, spoken: Sequence[Spoken], index: Any, prompt_length: int
+) -> Any:
+    """Mask of the places `index` (a tensor) at which that role's words stand.
+
+    Everything from `prompt_length` on is the assistant's.
+    """
+    mask = (index >= prompt_length) if role == "assistant" else (index < 0)
+    for one in spoken:
+        if one.role == role:
+            mask = mask | ((index >= one.start) & (index < one.stop))
+    return mask
 
 
 def _shown(

@@ -5,9 +5,9 @@ gives what transformers' own `generate(do_sample=False)` gives for a plain model
 filters of a checkpoint's generation_config.json are not applied, only its end tokens.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -24,12 +24,18 @@ ROWS_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen and when to stop."""
+    """How tokens are chosen and when to stop.
+
+    top_k: only the k likeliest tokens; 0: all. top_p: only the fewest likeliest that have that
+        much probability together. Both after the temperature, which 0 makes greedy.
+    """
 
     max_new_tokens: int
     temperature: float = 0.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    top_k: int = 0
+    top_p: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,25 @@ class Generation:
     reads: Mapping[str, Float[Tensor, "pos d_model"]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Taken:
+    """A token that the model took in while generating, told before the next one is chosen.
+
+    row: place of its prompt among the prompts. id: the token. of_prompt: the prompt's last token,
+        told once before anything is generated.
+    reads: point -> `[d_model]` there, after the edits.
+    """
+
+    row: int
+    id: int
+    of_prompt: bool
+    reads: Mapping[str, Float[Tensor, " d_model"]]
+
+
+Each = Callable[[Taken], object]
+"""Called with every token taken in; a true answer ends that row with the next token."""
+
+
 @dataclass
 class _Row:
     """One continuation while it grows."""
@@ -55,6 +80,7 @@ class _Row:
     prompt: Encoded
     generator: torch.Generator
     ids: list[int] = field(default_factory=list)
+    last: bool = False
     done: bool = False
 
 
@@ -69,13 +95,99 @@ def generate(
     edits: Sequence[Edit],
     read: Sequence[str],
     n_ctx: int,
+    each: Each | None = None,
 ) -> list[Generation]:
     """One `Generation` per prompt, in the order given.
 
+    each: told of every token as it is taken in (see `Taken`).
+
     Raises: TextTooLongError: a prompt and `max_new_tokens` together exceed the context.
     """
+    _check(prompts, how, n_ctx)
+    found: list[Generation] = []
+    for start in range(0, len(prompts), ROWS_AT_ONCE):
+        rows = _rows(prompts, start, how)
+        batch = pad([row.prompt for row in rows], side="left", device=hf.device)
+        steps = []
+        for acts in _steps(hf, tokenizer, places, batch, rows, how=how, edits=edits, read=read):
+            steps.append(acts)
+            if each is not None:
+                _tell(each, rows, acts, first=start)
+        for i, row in enumerate(rows):
+            text = _cut(_text(tokenizer, row), how.stop)
+            reads = {p: _row_reads([s[p] for s in steps], batch, i, row) for p in read}
+            found.append(Generation(text, tuple(row.ids), row.prompt.ids, reads))
+    return found
+
+
+class Piece(NamedTuple):
+    """News of one row: the place of its prompt, and what comes next of its text."""
+
+    row: int
+    text: str
+
+
+@torch.no_grad()
+def stream(
+    hf: Any,
+    tokenizer: Any,
+    places: Mapping[str, Place],
+    prompts: Sequence[Encoded],
+    *,
+    how: Sampling,
+    edits: Sequence[Edit],
+    n_ctx: int,
+) -> Iterator[Piece]:
+    """The same texts piece by piece, as they come; all pieces of a row give its `Generation.text`.
+
+    Half a character, and what may yet become a stop string, is held back. Nothing is left on the
+    model between pieces, so it may be used, and the rest be given up, at any time.
+
+    Raises: TextTooLongError: a prompt and `max_new_tokens` together exceed the context.
+    """
+    _check(prompts, how, n_ctx)
+    for start in range(0, len(prompts), ROWS_AT_ONCE):
+        rows = _rows(prompts, start, how)
+        batch = pad([row.prompt for row in rows], side="left", device=hf.device)
+        said = [""] * len(rows)
+        ended = [False] * len(rows)
+        growing = _steps(hf, tokenizer, places, batch, rows, how=how, edits=edits, read=())
+        while not all(ended):
+            over = next(growing, None) is None
+            for i, row in enumerate(rows):
+                if ended[i]:
+                    continue
+                ended[i] = over or row.done
+                text = _cut(_text(tokenizer, row), how.stop)
+                if not ended[i]:
+                    text = text[: _settled(text, how.stop)]
+                if len(text) > len(said[i]):
+                    yield Piece(start + i, text[len(said[i]) :])
+                    said[i] = text
+
+
+def _settled(text: str, stop: Sequence[str]) -> int:
+    """How much of a growing text no further token can change."""
+    sure = len(text.rstrip("\ufffd"))
+    for s in stop:
+        held = (n for n in range(min(len(s) - 1, sure), 0, -1) if text[:sure].endswith(s[:n]))
+        sure -= next(held, 0)
+    return sure
+
+
+def _rows(prompts: Sequence[Encoded], start: int, how: Sampling) -> list[_Row]:
+    return [
+        _Row(p, torch.Generator().manual_seed(how.seed * 1_000_003 + start + i))
+        for i, p in enumerate(prompts[start : start + ROWS_AT_ONCE])
+    ]
+
+
+def _check(prompts: Sequence[Encoded], how: Sampling, n_ctx: int) -> None:
     if how.max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {how.max_new_tokens}, expected at least 1")
+    if how.top_k < 0 or not 0 < how.top_p <= 1:
+        raise ValueError(f"top_k is {how.top_k} and top_p {how.top_p}: expected at least 0, and "
+                         "more than 0 up to 1")
     for prompt in prompts:
         if len(prompt.ids) + how.max_new_tokens > n_ctx:
             raise TextTooLongError(
@@ -83,19 +195,19 @@ def generate(
                 f"this model's context of {n_ctx}: ask for at most "
                 f"{max(0, n_ctx - len(prompt.ids))} new tokens, or shorten the prompt."
             )
-    found: list[Generation] = []
-    for start in range(0, len(prompts), ROWS_AT_ONCE):
-        rows = [
-            _Row(p, torch.Generator().manual_seed(how.seed * 1_000_003 + start + i))
-            for i, p in enumerate(prompts[start : start + ROWS_AT_ONCE])
-        ]
-        batch = pad([row.prompt for row in rows], side="left", device=hf.device)
-        steps = list(_steps(hf, tokenizer, places, batch, rows, how=how, edits=edits, read=read))
-        for i, row in enumerate(rows):
-            text = _cut(_text(tokenizer, row), how.stop)
-            reads = {p: _row_reads([s[p] for s in steps], batch, i, row) for p in read}
-            found.append(Generation(text, tuple(row.ids), row.prompt.ids, reads))
-    return found
+
+
+def _tell(
+    each: Each, rows: Sequence[_Row], acts: Mapping[str, Tensor], *, first: int
+) -> None:
+    """Tell `each` of the token that every unfinished row has just taken in."""
+    for i, row in enumerate(rows):
+        if row.done:
+            continue
+        token = row.ids[-1] if row.ids else row.prompt.ids[-1]
+        reads = {point: act[i, -1] for point, act in acts.items()}  # padding is on the left
+        if each(Taken(first + i, token, not row.ids, reads)):
+            row.last = True
 
 
 def _steps(
@@ -133,11 +245,13 @@ def _steps(
         for row, token in zip(rows, tokens[:, 0].tolist(), strict=True):
             if not row.done:
                 row.ids.append(token)
-                row.done = token in ends or _stopped(tokenizer, row, how.stop)
+                row.done = row.last or token in ends or _stopped(tokenizer, row, how.stop)
         if all(row.done for row in rows):
             return
         real = torch.cat([real, torch.ones_like(real[:, :1])], -1)
-        seen = Seen(torch.ones_like(tokens, dtype=torch.bool), length, batch.prompt_length)
+        seen = Seen(
+            torch.ones_like(tokens, dtype=torch.bool), length, batch.prompt_length, batch.spoken
+        )
         length = length + 1
 
 
@@ -146,12 +260,30 @@ def _choose(
 ) -> Int[Tensor, " batch"]:
     if how.temperature <= 0:
         return logits.argmax(-1)
-    probs = (logits.float() / how.temperature).softmax(-1).cpu()
+    probs = _likeliest((logits.float() / how.temperature).softmax(-1), how).cpu()
     drawn = [
         torch.multinomial(p, 1, generator=row.generator)
         for p, row in zip(probs, rows, strict=True)
     ]
     return torch.cat(drawn)
+
+
+def _likeliest(
+    probs: Float[Tensor, "batch d_vocab"], how: Sampling
+) -> Float[Tensor, "batch d_vocab"]:
+    """Probabilities with those of unlikely tokens set to 0, as top_k and top_p say.
+
+    Source: nucleus sampling, Holtzman et al. 2020, arXiv:1904.09751.
+    """
+    if not 0 < how.top_k < probs.shape[-1] and how.top_p >= 1:
+        return probs
+    ranked, order = torch.sort(probs, dim=-1, descending=True, stable=True)
+    if how.top_k:
+        ranked[:, how.top_k :] = 0
+        ranked = ranked / ranked.sum(-1, keepdim=True)
+    before = ranked.cumsum(-1) - ranked  # of the likelier ones
+    kept = ranked * (before < how.top_p)
+    return torch.zeros_like(probs).scatter(-1, order, kept)
 
 
 def _end_ids(hf: Any, tokenizer: Any) -> set[int]:

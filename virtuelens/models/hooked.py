@@ -13,7 +13,7 @@ from torch import Tensor
 from virtuelens.errors import RemoteError
 from virtuelens.models import chat, generate, matmul, packed, run, views
 from virtuelens.models.chat import Encoded
-from virtuelens.models.generate import Generation
+from virtuelens.models.generate import Each, Generation, Piece
 from virtuelens.models.packed import Packed
 from virtuelens.models.points import Place
 from virtuelens.models.prefix import Prefix, resumes
@@ -149,10 +149,16 @@ class HookedModel:
         temperature: float = 0.0,
         seed: int = 0,
         stop: Sequence[str] = (),
+        top_k: int = 0,
+        top_p: float = 1.0,
+        each: Each | None = None,
     ) -> list[Generation]:
         """What the model says after each prompt; greedy at temperature 0, else sampled.
 
         prompts: one or several; a string is raw text, no chat template is put around it.
+        each: called with every token as the model takes it in (`Taken`), with what `read` reads
+            there; a true answer ends that row with the token chosen next.
+        top_k, top_p: sample among the likeliest tokens only (0 and 1: among all).
         Edits act on the prompt and on every new token. A row's sample depends on `seed` and on
         its place in `prompts`, not on the rows beside it.
 
@@ -160,13 +166,41 @@ class HookedModel:
         RemoteError: the weights are on a server.
         """
         self._check_here("generate")
-        given = [prompts] if isinstance(prompts, Text | str) else prompts
-        how = generate.Sampling(max_new_tokens, temperature, seed, tuple(stop))
+        how = generate.Sampling(max_new_tokens, temperature, seed, tuple(stop), top_k, top_p)
         return generate.generate(
-            self.hf, self.tokenizer, self.places,
-            [self.encode(Text(raw=p) if isinstance(p, str) else p) for p in given],
-            how=how, edits=(*self._standing, *edits), read=read, n_ctx=self.info.n_ctx,
+            self.hf, self.tokenizer, self.places, self._encoded(prompts),
+            how=how, edits=(*self._standing, *edits), read=read, n_ctx=self.info.n_ctx, each=each,
         )  # fmt: skip
+
+    def stream(
+        self,
+        prompts: Text | str | Sequence[Text | str],
+        *,
+        max_new_tokens: int = 40,
+        edits: Sequence[Edit] = (),
+        temperature: float = 0.0,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+        top_k: int = 0,
+        top_p: float = 1.0,
+    ) -> Iterator[Piece]:
+        """The texts of `generate` piece by piece, as they come: place of the prompt, and news.
+
+        All pieces of a row joined are the text that `generate` gives. Standing edits are those at
+        the call. Giving it up half-way leaves nothing on the model.
+
+        Raises: as `generate`, with the first piece.
+        """
+        self._check_here("generate")
+        how = generate.Sampling(max_new_tokens, temperature, seed, tuple(stop), top_k, top_p)
+        return generate.stream(
+            self.hf, self.tokenizer, self.places, self._encoded(prompts),
+            how=how, edits=(*self._standing, *edits), n_ctx=self.info.n_ctx,
+        )  # fmt: skip
+
+    def _encoded(self, prompts: Text | str | Sequence[Text | str]) -> list[Encoded]:
+        given = [prompts] if isinstance(prompts, Text | str) else prompts
+        return [self.encode(Text(raw=p) if isinstance(p, str) else p) for p in given]
 
     def _check_here(self, what: str) -> None:
         if self.hf.device.type == "meta":

@@ -16,7 +16,7 @@ writes, which moves the residual stream itself.
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from virtuelens.errors import HookPointError, NotFiniteError, SteeringError
-from virtuelens.models.chat import Encoded
+from virtuelens.models.chat import Encoded, Spoken
 from virtuelens.models.matmul import fast_matmul
 from virtuelens.models.points import Place
 from virtuelens.models.prefix import Prefix, empty_cache, fresh
@@ -39,16 +39,24 @@ class Seen:
     index: place of the token in its row's text: 0 at the first real token, going on through the
         KV cache in generation; meaningless on padding.
     prompt_length: tokens before the response, per row.
+    spoken: per row, who says which tokens of the prompt; None where unknown.
+    elsewhere: activations of this very pass at the points that edits look at (`looks_at`).
     """
 
     real: Bool[Tensor, "batch pos"]
     index: Int[Tensor, "batch pos"]
     prompt_length: Int[Tensor, " batch"]
+    spoken: tuple[tuple[Spoken, ...] | None, ...] = ()
+    elsewhere: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @runtime_checkable
 class Edit(Protocol):
-    """A change of the activations at one hook point; any frozen object of this shape serves."""
+    """A change of the activations at one hook point; any frozen object of this shape serves.
+
+    One with an attribute `looks_at` (hook points, each before its own) finds their activations of
+    the same pass in `seen.elsewhere`.
+    """
 
     @property
     def point(self) -> str:
@@ -67,11 +75,13 @@ class Batch:
     """Padded token rows. `real` is False on padding, which may stand on either side.
 
     prompt_length: tokens before the response, per row (padding not counted).
+    spoken: per row, who says which tokens of the prompt; None where unknown.
     """
 
     tokens: Int[Tensor, "batch pos"]
     real: Bool[Tensor, "batch pos"]
     prompt_length: Int[Tensor, " batch"]
+    spoken: tuple[tuple[Spoken, ...] | None, ...] = ()
 
     @property
     def seen(self) -> Seen:
@@ -83,7 +93,7 @@ class Batch:
         index = (self.real.long().cumsum(-1) - 1).clamp(min=0)  # [batch pos]
         if prefix is not None:
             index = index + prefix.length[:, None]
-        return Seen(self.real, index, self.prompt_length)
+        return Seen(self.real, index, self.prompt_length, self.spoken)
 
 
 def pad(
@@ -98,7 +108,10 @@ def pad(
         tokens[row, here] = torch.tensor(e.ids)
         real[row, here] = True
     prompt_length = torch.tensor([e.prompt_length for e in encoded], dtype=torch.long)
-    return Batch(tokens.to(device), real.to(device), prompt_length.to(device))
+    return Batch(
+        tokens.to(device), real.to(device), prompt_length.to(device),
+        tuple(e.spoken for e in encoded),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -245,9 +258,13 @@ def hooks(
     by_point: dict[str, list[Edit]] = {}
     for edit in edits:
         by_point.setdefault(edit.point, []).append(edit)
-    for point in (*read, *by_point):
+    looked_at = _looked_at(edits, places)
+    for point in (*read, *by_point, *looked_at):
         if point not in places:
             raise HookPointError(_unknown_point(point, places))
+    elsewhere: dict[str, Tensor] = {}
+    if looked_at:
+        seen = replace(seen, elsewhere=elsewhere)
 
     def keep(point: str, acts: Tensor) -> None:
         with torch.inference_mode(mode=False):
@@ -262,6 +279,8 @@ def hooks(
 
         def at_point(acts: Tensor) -> Tensor:
             acts = alter(acts, mine, seen)
+            if point in looked_at:
+                elsewhere[point] = acts
             if reads:
                 keep(point, acts)
             return acts
@@ -271,7 +290,8 @@ def hooks(
     handles: list[RemovableHandle] = []
     try:
         for point, place in places.items():  # in the order of execution
-            if point in read or (point in by_point and not place.writer):
+            edited_here = point in by_point and not place.writer
+            if point in read or point in looked_at or edited_here:
                 handles.append(_hook(hf, place, visit(point)))
             if point in by_point and place.writer:
                 handles += _hook_stream(hf, place, by_point[point], seen)
@@ -279,6 +299,24 @@ def hooks(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _looked_at(edits: Sequence[Edit], places: Mapping[str, Place]) -> set[str]:
+    """Points that edits look at; each must run before the point that is edited.
+
+    Raises: SteeringError: it runs later.
+    """
+    order = {point: i for i, point in enumerate(places)}
+    found = set()
+    for edit in edits:
+        for point in getattr(edit, "looks_at", ()):
+            if order.get(point, -1) >= order.get(edit.point, len(order)):
+                raise SteeringError(
+                    f"An edit at {edit.point} looks at {point}, which is not before it: look at "
+                    "an earlier point, or edit a later one."
+                )
+            found.add(point)
+    return found
 
 
 def _hook(hf: nn.Module, place: Place, visit: Callable[[Tensor], Tensor]) -> RemovableHandle:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from virtuelens.errors import HookPointError, ModelLoadError, RemoteError
+from virtuelens.errors import HookPointError, ModelLoadError, RemoteError, SteeringError
 from virtuelens.models.points import Place
 from virtuelens.models.run import accepted, alter
 from virtuelens.models.views import nnsight_library
@@ -50,6 +50,12 @@ def run_traced(
     sites = [(_envoy(lens, module), side, ops)
              for (module, side), ops in _sites(places, read, edits).items()]
     seen, whole = batch.seen, logits
+    for edit in edits:
+        for elsewhere in getattr(edit, "looks_at", ()):
+            raise SteeringError(
+                f"An edit at {edit.point} looks at {elsewhere}, which a trace cannot do: "
+                "put its condition at the point that it edits."
+            )
     inputs = {"input_ids": batch.tokens, "attention_mask": batch.real.long(),
               **accepted(lens._module.forward, position_ids=seen.index)}
     acts: dict[str, Tensor] = {}

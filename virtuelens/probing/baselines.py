@@ -43,16 +43,45 @@ def length(
     fit: Sequence[str], labels: Int[Array, " n"], others: Sequence[str]
 ) -> Float[Array, " m"]:
     """Number of words and of characters, by logistic regression."""
+
+    def sizes(text: str) -> list[int]:
+        return [len(text.split()), len(text)]
+
+    return _by_numbers(fit, labels, others, sizes)
+
+
+def position(
+    fit: Sequence[str], labels: Int[Array, " n"], others: Sequence[str]
+) -> Float[Array, " m"]:
+    """Where in the text the tokens that are read stand, by logistic regression.
+
+    That is after so many turns (lines), so many words in the turns before, and so many in the
+    last: a model knows the place of a token whatever the words are.
+    """
+
+    def places(text: str) -> list[int]:
+        *before, last = text.split("\n")
+        return [len(before), sum(len(line.split()) for line in before), len(last.split())]
+
+    return _by_numbers(fit, labels, others, places)
+
+
+def _by_numbers(
+    fit: Sequence[str],
+    labels: Int[Array, " n"],
+    others: Sequence[str],
+    numbers: Callable[[str], list[int]],
+) -> Float[Array, " m"]:
+    """Logistic regression on a few numbers of each text, standardised."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    def sizes(texts: Sequence[str]) -> Float[Array, "n 2"]:
-        return np.array([[len(t.split()), len(t)] for t in texts], dtype=np.float64)
-
     model = make_pipeline(StandardScaler(), LogisticRegression())
-    model.fit(sizes(fit), labels)
-    return np.asarray(model.decision_function(sizes(others)))
+    model.fit(np.array([numbers(t) for t in fit], dtype=np.float64), labels)
+    return np.asarray(
+        model.decision_function(np.array([numbers(t) for t in others], dtype=np.float64))
+    )
 
 
 BASELINES: dict[str, Baseline] = {
@@ -60,5 +89,6 @@ BASELINES: dict[str, Baseline] = {
     for b in (
         Baseline("bag_of_words", "words and word pairs alone", bag_of_words),
         Baseline("length", "number of words and characters alone", length),
+        Baseline("position", "place of the tokens that are read alone", position),
     )
 }

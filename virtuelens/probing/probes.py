@@ -92,12 +92,25 @@ def probe_at(
 
 
 def examples_of(activations: "Activations") -> Examples:
-    """Labelled activations as the arrays that fitting works on."""
-    index = activations.index[activations.index["position"] == activations.positions[0]]
+    """Labelled activations as the arrays that fitting works on.
+
+    Positions that keep several rows of an example (`tokens`) are left to the pooled families.
+
+    Raises: ProbeError: no position has one row an example.
+    """
+    whole = activations.index
+    several = set(whole["position"][whole["end"] - whole["start"] != 1])
+    positions = [p for p in activations.positions if p not in several]
+    if not positions:
+        raise ProbeError(
+            "These activations keep every token, and this family reads one row an example: "
+            "harvest another position beside it, or use a family that pools (attention, max)."
+        )
+    index = whole[whole["position"] == positions[0]]
     matrices = {
         Site(point, position): activations.matrix(point, position).double().numpy()
         for point in activations.points
-        for position in activations.positions
+        for position in positions
     }
     return Examples(
         matrices,

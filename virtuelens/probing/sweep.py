@@ -19,7 +19,7 @@ from virtuelens import stats
 from virtuelens.concepts.splits import fit_test_groups, group_folds
 from virtuelens.errors import ProbeError
 from virtuelens.probing.data import Array, Examples, Site
-from virtuelens.probing.methods import METHODS
+from virtuelens.probing.methods import METHODS, STRENGTHS, SWEPT
 from virtuelens.values.estimates import Estimate
 
 
@@ -29,12 +29,14 @@ class Cell:
 
     separation: difference of the class means of the same scores, in standard deviations within a
         class (d'): it still tells apart cells that all sort perfectly.
+    strength: the penalty's C that the same folds chose, where the method leaves that open.
     """
 
     site: Site
     method: str
     cv: Estimate
     separation: float
+    strength: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def split_fit_test(examples: Examples, *, seed: int) -> tuple[Examples, Examples
 def sweep(
     examples: Examples,
     *,
-    methods: Sequence[str] = tuple(METHODS),
+    methods: Sequence[str] = SWEPT,
     n_permutations: int = 200,
     n_bootstrap: int = 1000,
     seed: int = 0,
@@ -85,7 +87,9 @@ def sweep(
     fit, held_out = split_fit_test(examples, seed=seed)
     cells = cross_validate(fit, methods=methods, seed=seed, progress=progress)
     selected = best(cells)
-    weights = fit_weights(fit, selected.site, selected.method)
+    weights = fit_weights(
+        fit, selected.site, selected.method, strength=selected.strength, seed=seed
+    )
     scores = held_out.matrices[selected.site] @ weights
     null_max = permutation_maxima(
         fit, held_out, methods=methods, n_draws=n_permutations, seed=seed, progress=progress
@@ -108,13 +112,18 @@ def cross_validate(
 ) -> tuple[Cell, ...]:
     """AUROC of every cell over group folds; the interval is over groups, scores pooled in folds."""
     folds = group_folds(fit.groups, n_folds, seed=seed)
+    pairs = np.array(fit.pairs)
     cells = []
     for site, X in fit.matrices.items():
         for method in methods:
+            if METHODS[method].path is not None:
+                cells.append(_path_cell(fit, site, method, folds, seed=seed))
+                continue
             scores = np.zeros(len(X))
             for held in folds:
                 inside = np.array([g not in held for g in fit.groups])
-                w = METHODS[method].fit(X[inside], fit.labels[None, inside])[0]
+                w = METHODS[method].weights(X[inside], fit.labels[None, inside],
+                                            pairs[inside].tolist())[0]
                 out = X[~inside] @ w
                 # folds have their own scale and offset: make them comparable before pooling
                 scores[~inside] = (out - out.mean()) / (out.std() or 1.0)
@@ -122,6 +131,24 @@ def cross_validate(
             cells.append(Cell(site, method, cv, separation(scores, fit.labels)))
         progress()
     return tuple(cells)
+
+
+def _path_cell(
+    fit: Examples, site: Site, method: str, folds: Sequence[frozenset[str]], *, seed: int
+) -> Cell:
+    """The cell at the strength whose pooled scores sort best; of equal ones the smallest C."""
+    X, y, path = fit.matrices[site], fit.labels, METHODS[method].path
+    assert path is not None
+    held = np.array([[g in fold for g in fit.groups] for fold in folds])  # [k n]
+    weights = path(X, np.repeat(y[None], len(folds), axis=0), STRENGTHS, ~held)  # [s k d]
+    scores = np.zeros((len(X), len(STRENGTHS)))
+    for fold, w in zip(held, weights.swapaxes(0, 1), strict=True):
+        out = X[fold] @ w.T  # [m s]
+        spread = out.std(axis=0)
+        scores[fold] = (out - out.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    chosen = int(np.round(stats.auroc_columns(scores, y), 3).argmax())
+    cv = stats.auroc_estimate(scores[:, chosen], y, fit.groups, n_draws=200, seed=seed)
+    return Cell(site, method, cv, separation(scores[:, chosen], y), STRENGTHS[chosen])
 
 
 def best(cells: Sequence[Cell]) -> Cell:
@@ -139,9 +166,20 @@ def separation(scores: Float[Array, " n"], labels: Array) -> float:
     return float(of[1].mean() - of[0].mean()) / within if within > 0 else 0.0
 
 
-def fit_weights(fit: Examples, site: Site, method: str) -> Float[Array, " d"]:
-    """Raw-space weights of one cell."""
-    return METHODS[method].fit(fit.matrices[site], fit.labels[None, :])[0]
+def fit_weights(
+    fit: Examples, site: Site, method: str, *, strength: float | None = None, seed: int = 0
+) -> Float[Array, " d"]:
+    """Raw-space weights of one cell.
+
+    strength: C of a method that leaves it open; chosen by group folds of `fit` unless given.
+    """
+    row = METHODS[method]
+    if row.path is None:
+        return row.weights(fit.matrices[site], fit.labels[None, :], fit.pairs)[0]
+    if strength is None:
+        folds = group_folds(fit.groups, 5, seed=seed)
+        strength = _path_cell(fit, site, method, folds, seed=seed).strength
+    return row.path(fit.matrices[site], fit.labels[None, :], (strength,))[0, 0]
 
 
 def permutation_maxima(
@@ -163,8 +201,12 @@ def permutation_maxima(
     maxima = np.zeros(n_draws)
     for site, X in fit.matrices.items():
         for method in methods:
-            weights = METHODS[method].fit(X, fit_labels)  # [b d]
-            scores = held_out.matrices[site] @ weights.T  # [m b]
-            maxima = np.maximum(maxima, stats.auroc_each(scores, test_labels))
+            row = METHODS[method]
+            # every strength that could have been chosen counts as tried
+            tried = (row.weights(X, fit_labels, fit.pairs)[None] if row.path is None
+                     else row.path(X, fit_labels, STRENGTHS))  # [s b d]
+            for weights in tried:
+                scores = held_out.matrices[site] @ weights.T  # [m b]
+                maxima = np.maximum(maxima, stats.auroc_each(scores, test_labels))
         progress()
     return maxima

@@ -15,6 +15,7 @@ from virtuelens.audits.run import Run, open_run
 from virtuelens.reports.claims import CLAIMS, MUST_BEAT
 from virtuelens.reports.figures import FIGURES
 from virtuelens.reports.one_file import Drawn, drawn, render_page
+from virtuelens.reports.outside import outside
 from virtuelens.reports.page import Section, differences, provenance, section, verdict_table
 from virtuelens.reports.rows import check_findings, concepts_of, models_of
 from virtuelens.reports.words import plain_concept
@@ -64,6 +65,7 @@ def render(run: Run) -> str:
         "verdicts": verdict_table(run),
         "differences": differences(run),
         "parts": parts,
+        "outside": outside(run),
         "provenance": provenance(run),
         "rungs": list(zip(RUNGS, CLAIMS, MUST_BEAT, strict=True)),
         "dialects": sorted({str(f["dialect"]) for f in run.findings if f.get("dialect")}

@@ -182,7 +182,8 @@ def _baselines(
     run: Run, model: str, concept: str
 ) -> tuple[tuple[str, ...], tuple[Baseline, ...]]:
     evidence = rows(run, "evidence", model, concept)
-    evidence = evidence[evidence["split"] != "cv"]
+    evidence = evidence[(evidence["split"] != "cv")
+                        & evidence["metric"].isin(["auroc", "auroc_difference"])]
     splits = tuple(dict.fromkeys(evidence["split"]))
 
     def stated(metric: str, source: str, split: str) -> str:

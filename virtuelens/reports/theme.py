@@ -33,6 +33,7 @@ SOURCES: dict[str, Look] = {
     "probe": Look(BLUE, "solid", "circle"),
     "bag_of_words": Look(VERMILION, "dash", "square"),
     "length": Look(GREY, "dot", "x"),
+    "position": Look(GREY, "dashdot", "hourglass"),
     "embedding": Look(GREEN, "dashdot", "diamond"),
     "random_weights": Look(PINK, "longdash", "triangle-up"),
     "control_task": Look(ORANGE, "longdashdot", "cross"),

@@ -17,6 +17,7 @@ _SOURCES = {
     "probe": "probe",
     "bag_of_words": "bag of words",
     "length": "text length",
+    "position": "place in the text",
     "embedding": "embedding layer",
     "random_weights": "random weights",
     "control_task": "control task",
@@ -29,8 +30,17 @@ _SPLITS = {
 }
 _METHODS = {
     "diff_means": "mean difference",
+    "mass_mean": "whitened mean difference",
     "logistic": "logistic regression",
+    "logistic_cv": "logistic regression (penalty chosen)",
     "lda": "LDA",
+    "pca_diff": "PCA of differences",
+    "ccs": "contrast-consistent search",
+    "ensemble": "mean of three probes",
+    "mlp": "small network",
+    "attention": "attention over tokens",
+    "max": "strongest token",
+    "k_sparse": "few SAE features",
 }
 _POSITIONS = {
     "last": "last token",

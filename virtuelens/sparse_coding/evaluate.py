@@ -4,7 +4,8 @@
 2. Run the model four times on each batch: clean, with the SAE's reconstruction in place of the
    activations, with zeros, and with the mean.
 3. Cross-entropy recovered = (ablated - SAE) / (ablated - clean): 1 where the reconstruction serves
-   the model as well as the activations do, 0 where it is no better than the ablation.
+   the model as well as the activations do, 0 where it is no better than the ablation. KL recovered
+   is the same of the divergence from the clean predictions.
 
 Intervals resample texts. Tokens of one text are not independent.
 """
@@ -22,7 +23,7 @@ from torch import Tensor
 from virtuelens import stats, storage
 from virtuelens.errors import SaeError
 from virtuelens.sparse_coding.features import batches
-from virtuelens.sparse_coding.sae import Sae, check_fits, encode, reconstruct
+from virtuelens.sparse_coding.sae import Sae, check_autoencoder, check_fits, encode, reconstruct
 from virtuelens.values.estimates import Estimate
 from virtuelens.values.texts import Text
 
@@ -35,6 +36,7 @@ DENSE = 0.1
 """A feature active in more than this share of tokens is called dense."""
 
 SCHEMA = 1
+EVALUATION = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Evaluation:
     explained_variance: 1 - fvu; null 0 is predicting the mean.
     ce_loss_recovered: against zero ablation; ce_loss_recovered_mean: against mean ablation (the
         harder baseline); null 0 by definition; None where the ablation costs the model nothing.
+    kl_recovered, kl_recovered_mean: the same of `kl`, which the clean model has at 0.
     ce_*: cross-entropy of the next token, nats.
     kl: of the clean predictions from the spliced ones, nats a token; null: the mean ablation.
     dead_features: never active on these tokens. dense_features: active in over `DENSE` of them.
@@ -89,6 +92,8 @@ class Evaluation:
     ce_loss_recovered: Estimate | None
     ce_loss_recovered_mean: Estimate | None
     kl: Estimate
+    kl_recovered: Estimate | None
+    kl_recovered_mean: Estimate | None
     ce_clean: float
     ce_sae: float
     ce_zero: float
@@ -104,7 +109,7 @@ class Evaluation:
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
     """Write `evaluation.json` beside the SAE; the path of the file."""
-    path = folder / "evaluation.json"
+    path = folder / EVALUATION
     storage.write_json(path, evaluation.to_json())
     return path
 
@@ -125,6 +130,7 @@ def evaluate(
 
     Raises: ModelMismatchError, SaeError: not this model's SAE, or fewer than two texts.
     """
+    check_autoencoder(sae)
     check_fits(sae, model)
     encoded = [model.encode(text) for text in texts]
     encoded = [e for e in encoded if len(e.ids) > 1]  # a single token predicts nothing
@@ -196,6 +202,11 @@ def _evaluation(
             return None
         return ratio(lambda s: _recovered(s, ablation), 0.0)
 
+    def kl_recovered(ablation: str) -> Estimate | None:
+        if whole[f"kl_{ablation}"] <= 0:
+            return None
+        return ratio(lambda s: 1 - s["kl_sae"] / s[f"kl_{ablation}"], 0.0)
+
     kl_null = whole["kl_mean"] / whole["tokens"]
     return Evaluation(
         sae=sae.name, model=model.info.name, point=sae.point,
@@ -205,6 +216,7 @@ def _evaluation(
         fvu=ratio(lambda s: s["error"] / s["spread"], 1.0),
         ce_loss_recovered=recovered("zero"), ce_loss_recovered_mean=recovered("mean"),
         kl=ratio(lambda s: s["kl_sae"] / s["tokens"], kl_null),
+        kl_recovered=kl_recovered("zero"), kl_recovered_mean=kl_recovered("mean"),
         **{f"ce_{name}": whole[f"ce_{name}"] / whole["predicted"]
            for name in ("clean", "sae", "zero", "mean")},
         dead_features=int((density == 0).sum()), dense_features=int((density > DENSE).sum()),

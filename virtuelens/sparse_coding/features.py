@@ -4,12 +4,13 @@ Features are wide (thousands a token), so they are never stored for all tokens: 
 encoded and reduced at once.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from virtuelens.activations.positions import POSITIONS
@@ -67,9 +68,8 @@ def feature_matrix(
     Raises: ModelMismatchError, SaeError: not this model's SAE, or an unknown pool or position.
     """
     check_fits(sae, model)
-    for name, table in ((position, POSITIONS), (pool, POOLS)):
-        if name not in table:
-            raise SaeError(f"Unknown position or pool {name!r}: choose from {', '.join(table)}.")
+    _check_known(position, POSITIONS)
+    _check_known(pool, POOLS)
     encoded = [model.encode(text) for text in texts]
     out = torch.zeros(len(encoded), sae.d_sae)
     for rows, batch in batches(model, encoded, batch_tokens):
@@ -81,6 +81,33 @@ def feature_matrix(
         for row, one in zip(rows, feature_acts, strict=True):
             out[row] = POOLS[pool](one)
     return out
+
+
+@torch.no_grad()
+def token_rows(
+    model: "HookedModel",
+    sae: Sae,
+    texts: Sequence[Text],
+    *,
+    position: str = "tokens",
+    batch_tokens: int = 4096,
+) -> tuple[Float[Tensor, "n d_in"], Int[np.ndarray, " n"]]:
+    """Activations of every token that the position chooses, and the text that each is of.
+
+    In the order of the texts: what `search_features` takes. On the CPU, in the model's precision.
+
+    Raises: ModelMismatchError, SaeError: not this model's SAE, or an unknown position.
+    """
+    check_fits(sae, model)
+    _check_known(position, POSITIONS)
+    encoded = [model.encode(text) for text in texts]
+    rows: list[Tensor] = [torch.zeros(0, sae.d_in)] * len(encoded)
+    for batch_rows, batch in batches(model, encoded, batch_tokens):
+        acts = model.run(batch, read=[sae.point]).acts[sae.point].cpu()
+        for i, row in enumerate(batch_rows):
+            rows[row] = acts[i, list(POSITIONS[position].pick(encoded[row]))]
+    owner = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
+    return torch.cat(rows) if rows else torch.zeros(0, sae.d_in), owner
 
 
 @torch.no_grad()
@@ -99,17 +126,8 @@ def passages(
 
     Raises: ModelMismatchError, SaeError: not this model's SAE, or no such feature.
     """
-    check_fits(sae, model)
-    for feature in features:
-        check_feature(sae, feature)
-    encoded = [model.encode(text) for text in texts]
-    acts: list[Tensor] = [torch.zeros(0)] * len(encoded)
+    encoded, acts = token_acts(model, sae, features, texts, batch_tokens=batch_tokens)
     columns = list(features)
-    for rows, batch in batches(model, encoded, batch_tokens):
-        read = model.run(batch, read=[sae.point]).acts[sae.point]
-        chosen = encode(sae, read)[..., columns].float().cpu()  # [batch pos feature]
-        for i, row in enumerate(rows):
-            acts[row] = chosen[i, : len(encoded[row].ids)]
     if not encoded:
         return dict.fromkeys(columns, ())
     peaks = torch.stack([a.amax(0) for a in acts])  # [text feature]
@@ -117,10 +135,33 @@ def passages(
     for column, feature in enumerate(columns):
         best = peaks[:, column].argsort(descending=True, stable=True)[:n].tolist()
         out[feature] = tuple(
-            _passage(row, encoded[row].tokens, acts[row][:, column])
+            passage(row, encoded[row].tokens, acts[row][:, column])
             for row in best if peaks[row, column] > 0
         )
     return out
+
+
+@torch.no_grad()
+def token_acts(
+    model: "HookedModel", sae: Sae, features: Sequence[int], texts: Sequence[Text], *,
+    batch_tokens: int = 4096,
+) -> tuple[list["Encoded"], list[Float[Tensor, "_ chosen"]]]:
+    """The texts as tokens, and the features' activations at each of them (fp32, on the CPU).
+
+    Raises: ModelMismatchError, SaeError: not this model's SAE, or no such feature.
+    """
+    check_fits(sae, model)
+    for feature in features:
+        check_feature(sae, feature)
+    encoded = [model.encode(text) for text in texts]
+    acts: list[Tensor] = [torch.zeros(0, len(features))] * len(encoded)
+    columns = list(features)
+    for rows, batch in batches(model, encoded, batch_tokens):
+        read = model.run(batch, read=[sae.point]).acts[sae.point]
+        chosen = encode(sae, read)[..., columns].float().cpu()  # [batch pos feature]
+        for i, row in enumerate(rows):
+            acts[row] = chosen[i, : len(encoded[row].ids)]
+    return encoded, acts
 
 
 def batches(
@@ -140,7 +181,13 @@ def batches(
         yield rows, model.batch([encoded[i] for i in rows], side="right")
 
 
-def _passage(text: int, tokens: Sequence[str], acts: Float[Tensor, " pos"]) -> Passage:
+def _check_known(name: str, table: Mapping[str, object]) -> None:
+    if name not in table:
+        raise SaeError(f"Unknown position or pool {name!r}: choose from {', '.join(table)}.")
+
+
+def passage(text: int, tokens: Sequence[str], acts: Float[Tensor, " pos"]) -> Passage:
+    """The stretch of one text around the token where the feature is strongest."""
     peak = int(acts.argmax())
     shown = slice(max(peak - WINDOW, 0), peak + WINDOW + 1)
     return Passage(

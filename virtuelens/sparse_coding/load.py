@@ -1,7 +1,9 @@
 """Sparse autoencoders from disk, from what virtuelens ships, or from SAELens' registry.
 
-A directory holds `cfg.json` and `sae_weights.safetensors`, as SAELens writes them. Nothing is
-unpickled. Training checkpoints of batch top-k and matryoshka SAEs are turned into what SAELens
+A directory holds `cfg.json` and `sae_weights.safetensors`, as SAELens writes them, or `params.npz`,
+as Gemma Scope does. Nothing is unpickled: what is published as a pickle is refused with the way to
+convert it. Transcoders are loaded so that their features can be read; they are not run as SAEs.
+Training checkpoints of batch top-k and matryoshka SAEs are turned into what SAELens
 itself would save for inference (jumprelu with a fixed threshold), because their own encoding of a
 text would depend on the other texts in the batch.
 """
@@ -14,6 +16,7 @@ import torch
 
 from virtuelens import catalog
 from virtuelens.errors import NotFiniteError, SaeError
+from virtuelens.sparse_coding.gemma_scope import PARAMS, read_gemma_scope
 from virtuelens.sparse_coding.sae import Sae
 
 if TYPE_CHECKING:
@@ -25,7 +28,16 @@ ARCHITECTURES = (
     "standard", "topk", "batchtopk", "matryoshka_batchtopk", "jumprelu", "gated", "abstopk",
     "matching_pursuit",
 )
-"""What is read. Transcoders (they write elsewhere than they read) and temporal SAEs are not."""
+TRANSCODERS = (
+    "transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder"
+)
+"""What is read. Transcoders write elsewhere than they read; temporal SAEs are not read."""
+
+CONVERT = (
+    "Convert it to safetensors outside virtuelens, by the command in docs/saes.md (\"Convert a "
+    "pickle\"), and give the directory that it writes."
+)
+_PICKLES = {".pt", ".pth", ".bin", ".pkl", ".ckpt"}
 
 _BATCH_DEPENDENT = ("batchtopk", "matryoshka_batchtopk")
 
@@ -38,13 +50,16 @@ _PICKLED_RELEASES = (
 def load_sae(name: str | Path, *, device: str = "cpu") -> Sae:
     """The SAE of that name.
 
-    name: a directory; or the name of a shipped SAE; or `RELEASE/ID` of SAELens' registry, or
-        `OWNER/REPOSITORY/PATH` on the Hugging Face hub, where a hub is reachable.
+    name: a directory (of SAELens or Gemma Scope); or the name of a shipped SAE; or `RELEASE/ID` of
+        SAELens' registry, or `OWNER/REPOSITORY/PATH` on the Hugging Face hub, where one is
+        reachable.
 
     Raises: SaeError: not found, incomplete, damaged, pickled, or of an architecture that is not
     read here. NotFiniteError: NaN or infinity in its weights.
     """
     path = Path(name)
+    if path.is_file() and path.name == PARAMS:
+        path = path.parent
     if path.is_file():
         raise SaeError(_not_a_directory(path))
     if path.is_dir():
@@ -62,6 +77,8 @@ def load_sae(name: str | Path, *, device: str = "cpu") -> Sae:
 
 
 def _from_directory(path: Path, name: str, device: str) -> Sae:
+    if (path / PARAMS).is_file() and not (path / CONFIG).is_file():
+        return _wrap(read_gemma_scope(path, device=device), name)
     config = _read_config(path)
     _check_files(path)
     architecture = config["architecture"]
@@ -92,7 +109,7 @@ def _from_registry(name: str, device: str) -> Sae:
     if converter in _PICKLED_RELEASES:
         raise SaeError(
             f"The release {release!r} is published as pickle files, which can run code when "
-            "opened: virtuelens reads safetensors only. Convert it with SAELens where you trust it."
+            f"opened. {CONVERT}"
         )
     try:
         module = SAE.from_pretrained(release, sae_id, device=device)
@@ -133,15 +150,18 @@ def _wrap(module: "SAE[Any]", name: str) -> Sae:
     _check_finite(module, name)
     _check_folded(module, name)
     metadata = module.cfg.metadata
+    architecture = module.cfg.architecture()
     ours = metadata.get("virtuelens") or {}
     return Sae(
         name=name,
         point=metadata.get("hook_name") or "",
         d_in=module.cfg.d_in,
         d_sae=module.cfg.d_sae,
-        architecture=module.cfg.architecture(),
+        architecture=architecture,
         fingerprint=ours.get("fingerprint"),
         module=module,
+        writes=(metadata.get("hook_name_out") or "elsewhere") if architecture in TRANSCODERS
+        else "",
     )
 
 
@@ -187,10 +207,10 @@ def _check_files(path: Path) -> None:
 
 
 def _check_architecture(architecture: object, where: str) -> None:
-    if architecture not in ARCHITECTURES:
+    if architecture not in (*ARCHITECTURES, *TRANSCODERS):
         raise SaeError(
             f"{where} is of architecture {architecture!r}, which is not read here: "
-            f"choose one of {', '.join(ARCHITECTURES)}."
+            f"choose one of {', '.join((*ARCHITECTURES, *TRANSCODERS))}."
         )
 
 
@@ -214,18 +234,15 @@ def _check_folded(module: "SAE[Any]", name: str) -> None:
 
 
 def _pickles(path: Path) -> list[Path]:
-    return sorted(f for f in path.iterdir() if f.suffix in {".pt", ".pth", ".bin", ".pkl", ".npz"})
+    return sorted(f for f in path.iterdir() if f.suffix in _PICKLES)
 
 
 def _refuse_pickle(path: Path) -> str:
-    return (
-        f"{path} may be a pickle, which can run code when opened: virtuelens reads safetensors "
-        f"only. Save the SAE with SAELens ({CONFIG} and {WEIGHTS})."
-    )
+    return f"{path} may be a pickle, which can run code when opened, so it is not. {CONVERT}"
 
 
 def _not_a_directory(path: Path) -> str:
-    if path.suffix in {".pt", ".pth", ".bin", ".pkl"}:
+    if path.suffix in _PICKLES:
         return _refuse_pickle(path)
     return f"{path} is a file: give the directory that holds {CONFIG} and {WEIGHTS}."
 

@@ -1,15 +1,17 @@
-"""From a recipe to a trained and evaluated SAE: texts, store, training, evaluation.
+"""From a recipe to trained and evaluated SAEs: texts, store, training, evaluation.
 
-The store is kept beside the SAE until that is whole: an interrupted run goes on from its shards.
+The store is kept beside the SAE until that is whole: an interrupted run goes on from its shards,
+and from the last minute of its training (`checkpoint`). Several seeds share one store.
 """
 
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 
+from virtuelens import storage
 from virtuelens.activations.harvest import harvest
 from virtuelens.activations.store import open_store
 from virtuelens.errors import SaeError
@@ -17,9 +19,17 @@ from virtuelens.models import HookedModel, load_model
 from virtuelens.organisms.language import messages
 from virtuelens.organisms.languages import LANGUAGES
 from virtuelens.organisms.recipe import load_recipe as load_organism
-from virtuelens.sparse_coding.evaluate import Evaluation, evaluate, write_evaluation
-from virtuelens.sparse_coding.load import load_sae
+from virtuelens.sparse_coding.checkpoint import plain
+from virtuelens.sparse_coding.evaluate import EVALUATION, Evaluation, evaluate, write_evaluation
+from virtuelens.sparse_coding.load import CONFIG, load_sae
 from virtuelens.sparse_coding.recipes import Data, Recipe
+from virtuelens.sparse_coding.sae import Sae
+from virtuelens.sparse_coding.stability import (
+    Stability,
+    compare_seeds,
+    live_features,
+    write_stability,
+)
 from virtuelens.sparse_coding.train import check_replaceable, train_sae
 from virtuelens.values.texts import Message, Text
 
@@ -44,26 +54,106 @@ def make_sae(
         loading and harvesting pass through.
     """
     check_replaceable(out)
-    source = model or recipe.model
-    loaded = load_model(source) if isinstance(source, str) else source
-    training, held_out = read_texts(recipe.data)
+    loaded, (training, held_out) = _loaded(recipe, model), read_texts(recipe.data)
     kept = out.with_name(f"{out.name}.store")
-    harvest(
-        loaded, training, points=recipe.point, positions="tokens", out=kept,
-        progress=lambda done, total: progress("harvest", done, total),
-    )
-    train_sae(
-        open_store(kept), recipe, out=out, device=loaded.info.device,
-        progress=lambda done, total, _: progress("train", done, total),
-    )
-    made = replace(load_sae(out, device=loaded.info.device), name=recipe.name)
-    evaluation = evaluate(
-        loaded, made, held_out,
-        progress=lambda done, total: progress("evaluate", done, total),
-    )
-    write_evaluation(evaluation, out)
+    _harvested(loaded, training, recipe, kept, progress)
+    evaluation = _trained(loaded, held_out, recipe, out, kept=kept, progress=progress)
     shutil.rmtree(kept, ignore_errors=True)
     return evaluation
+
+
+def make_saes(
+    recipe: Recipe,
+    out: Path,
+    *,
+    seeds: Sequence[int],
+    model: str | HookedModel | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> Stability:
+    """Train the recipe with each seed into `out/seed-N`, and say how alike the SAEs are.
+
+    Data and order of the texts stay as they are: seeds decide the initial weights and the order of
+    batches. SAEs that are whole already are kept. Beside them stand `stability.json` and
+    `stability.parquet`.
+
+    Raises: SaeError: fewer than two different seeds, an SAE of another recipe in a place, or as
+        `make_sae`.
+    """
+    if len(set(seeds)) < 2 or len(set(seeds)) != len(seeds):
+        raise SaeError(f"Seeds are {list(seeds)}: give at least two, each once.")
+    out = Path(out)
+    if out.is_file() or (out / CONFIG).is_file():
+        raise SaeError(f"{out} is one SAE or a file: choose a folder for those of several seeds.")
+    loaded, (training, held_out) = _loaded(recipe, model), read_texts(recipe.data)
+    of_seed = {
+        out / f"seed-{seed}": replace(recipe, training=replace(recipe.training, seed=seed))
+        for seed in seeds
+    }
+    missing = [p for p, r in of_seed.items() if not _is_made(p, r, loaded.info.fingerprint)]
+    kept = out / "store"
+    if missing:
+        out.mkdir(parents=True, exist_ok=True)
+        _harvested(loaded, training, recipe, kept, progress)
+    for path in missing:
+        tell = _prefixed(progress, path.name)
+        _trained(loaded, held_out, of_seed[path], path, kept=kept, progress=tell)
+    shutil.rmtree(kept, ignore_errors=True)
+    saes = {seed: load_sae(out / f"seed-{seed}", device=loaded.info.device) for seed in seeds}
+    live = {seed: live_features(loaded, sae, held_out) for seed, sae in saes.items()}
+    found = compare_seeds(saes, live)
+    write_stability(found, out)
+    return found
+
+
+def _loaded(recipe: Recipe, model: str | HookedModel | None) -> HookedModel:
+    source = model or recipe.model
+    return load_model(source) if isinstance(source, str) else source
+
+
+def _harvested(
+    model: HookedModel, texts: list[Text], recipe: Recipe, kept: Path, progress: Progress
+) -> None:
+    harvest(
+        model, texts, points=recipe.point, positions="tokens", out=kept,
+        progress=lambda done, total: progress("harvest", done, total),
+    )
+
+
+def _trained(
+    model: HookedModel, held_out: list[Text], recipe: Recipe, out: Path, *, kept: Path,
+    progress: Progress,
+) -> Evaluation:
+    train_sae(
+        open_store(kept), recipe, out=out, device=model.info.device,
+        progress=lambda done, total, _: progress("train", done, total),
+    )
+    made = replace(load_sae(out, device=model.info.device), name=recipe.name)
+    evaluation = evaluate(
+        model, made, held_out, progress=lambda done, total: progress("evaluate", done, total)
+    )
+    write_evaluation(evaluation, out)
+    return evaluation
+
+
+def _is_made(path: Path, recipe: Recipe, fingerprint: str) -> bool:
+    """Whether this very SAE is there, evaluated.
+
+    Raises: SaeError: another SAE is there.
+    """
+    check_replaceable(path)
+    if not (path / CONFIG).is_file():
+        return False
+    made = (storage.read_json(path / CONFIG).get("metadata") or {}).get("virtuelens") or {}
+    same = plain(made.get("recipe")) == plain(asdict(recipe))
+    if not same or made.get("fingerprint") != fingerprint:
+        raise SaeError(
+            f"{path} holds an SAE of another recipe or model: choose another --out, or delete it."
+        )
+    return (path / EVALUATION).is_file()
+
+
+def _prefixed(progress: Progress, name: str) -> Progress:
+    return lambda stage, done, total: progress(f"{name}: {stage}", done, total)
 
 
 def read_texts(data: Data) -> Texts:
@@ -83,6 +173,22 @@ def read_texts(data: Data) -> Texts:
             "data.texts or data.held_out."
         )
     return found[: data.texts], found[data.texts : wanted]
+
+
+def card_texts(sae: Sae, file: str | None, n: int) -> list[Text]:
+    """Texts to read features on: of a JSON-lines file, or those that the SAE's recipe held out.
+
+    Raises: SaeError: the SAE has no recipe of ours and no file is given, or as `read_texts`.
+    """
+    if file is not None:
+        return _file_texts(Data("file", file, texts=n))[:n]
+    ours = sae.module.cfg.metadata.get("virtuelens") or {}
+    if "recipe" not in ours:
+        raise SaeError(
+            f"{sae.name} was not made by a recipe of virtuelens, so that nothing is known of its "
+            "texts: give some with --texts FILE.jsonl."
+        )
+    return read_texts(Data(**ours["recipe"]["data"]))[1][:n]
 
 
 def _organism_texts(data: Data) -> list[Text]:

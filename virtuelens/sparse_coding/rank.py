@@ -6,15 +6,16 @@
 3. On the test groups, take the AUROC of sign times feature, with a cluster bootstrap for the top.
 4. Null: swap the sides of pairs at random everywhere, take every feature's sign on the fitting
    groups and the largest test AUROC over *all* features. A feature must beat that maximum, because
-   it was looked for among all of them.
+   it was looked for among all of them. For a list of features rather than the best one, `q` holds
+   the false-discovery rate.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from virtuelens import stats
 from virtuelens.concepts.splits import fit_test_groups
@@ -39,6 +40,7 @@ class Ranking:
         low, high  its 95 % interval; NaN below the top features
         null       95 % quantile of `null_max`
         p          permutation p-value, corrected for the search over all features
+        q          false-discovery rate at which the feature would be called one of the concept's
         density    share of all examples in which the feature is active
     null_max: largest test AUROC over all features, for each random swap of the sides of pairs.
     n_test: examples in the test groups.
@@ -82,57 +84,134 @@ def rank_features(
 
     Raises: SaeError: one class only on a side of the split, or no feature varies.
     """
+    acts, labels = np.asarray(feature_acts), np.asarray(labels)
+    fit = fitting_rows(groups, labels, seed)
+    live = np.flatnonzero(np.ptp(acts[fit], axis=0) > 0)
+    # the true labels are the first of all labellings, so that features are ranked only once
+    swapped = stats.permuted_labels(labels, pairs, n_draws=n_permutations, seed=seed)
+    labelings = np.concatenate([labels[None], swapped])
+    found = oriented(
+        stats.auroc_labelings(acts[fit][:, live], labelings[:, fit]),
+        stats.auroc_labelings(acts[~fit][:, live], labelings[:, ~fit]),
+    )
+    best = live[np.argsort(-found.on_fit, kind="stable")[:n_top]]
+    return ranking(
+        [found], live, (acts[:, live] != 0).mean(axis=0), {int(i): acts[:, i] for i in best},
+        labels=labels, groups=groups, fit=fit, n_features=acts.shape[1],
+        n_bootstrap=n_bootstrap, seed=seed,
+    )
+
+
+class Oriented(NamedTuple):
+    """AUROCs of some features, turned so that each speaks for the concept on the fitting groups.
+
+    on_test[0] and signs[0] are those of the true labels, the others those of the null.
+    """
+
+    on_fit: Float[Array, " m"]
+    on_test: Float[Array, "draws m"]
+    signs: Int[Array, " m"]
+
+
+def oriented(fitted: Float[Array, "draws m"], tested: Float[Array, "draws m"]) -> Oriented:
+    """AUROCs on fitting and test groups under all labellings, each by its own fitting sign."""
+    signs = np.where(fitted >= 0.5, 1, -1)
+    tested = 0.5 + signs * (tested - 0.5)
+    return Oriented(0.5 + np.abs(fitted[0] - 0.5), tested, signs[0])
+
+
+def ranking(
+    found: Sequence[Oriented], live: Int[Array, " m"], density: Float[Array, " m"],
+    columns: Mapping[int, Float[Array, " n"]], *, labels: Int[Array, " n"], groups: Sequence[str],
+    fit: Bool[Array, " n"], n_features: int, n_bootstrap: int, seed: int,
+) -> Ranking:
+    """The table of all live features from the AUROCs of blocks of them.
+
+    live: which features these are, block after block. columns: activations of the top ones, which
+        get an interval.
+
+    Raises: SaeError: no feature is live.
+    """
     import pandas as pd
 
-    acts, labels = np.asarray(feature_acts), np.asarray(labels)
-    fit = _fitting_rows(groups, labels, seed)
-    live = np.flatnonzero(np.ptp(acts[fit], axis=0) > 0)
     if not len(live):
         raise SaeError("No feature of this SAE varies over these examples: none can be ranked.")
-    on_fit, on_test, null_max, signs = _aurocs(
-        acts[:, live], labels, pairs, fit, n_draws=n_permutations, seed=seed
-    )
-    order = np.argsort(-on_fit, kind="stable")
+    on_fit = np.concatenate([f.on_fit for f in found])
+    signs = np.concatenate([f.signs for f in found])
+    on_test = np.concatenate([f.on_test[0] for f in found])
+    null_max = np.max([f.on_test[1:].max(axis=1, initial=0.0) for f in found], axis=0)
+    place = {int(feature): i for i, feature in enumerate(live)}
     low, high = np.full(len(live), np.nan), np.full(len(live), np.nan)
     test_groups = [group for group, inside in zip(groups, fit, strict=True) if not inside]
-    for i in order[:n_top]:
-        e = stats.auroc_estimate(
-            acts[~fit, live[i]] * signs[i], labels[~fit], test_groups,
-            n_draws=n_bootstrap, seed=seed,
+    for feature, column in columns.items():
+        i = place[feature]
+        low[i], high[i] = _interval(
+            column[~fit] * signs[i], labels[~fit], test_groups, n_draws=n_bootstrap, seed=seed
         )
-        low[i], high[i] = e.low, e.high
+    n_draws = len(null_max)
+    order = np.argsort(-on_fit, kind="stable")
     table = pd.DataFrame(
         {
             "feature": live, "sign": signs, "auroc_fit": on_fit, "auroc": on_test,
             "low": low, "high": high,
-            "null": np.quantile(null_max, 0.95) if n_permutations else np.nan,
-            "p": (1 + (null_max[:, None] >= on_test).sum(axis=0)) / (1 + n_permutations),
-            "density": (acts[:, live] != 0).mean(axis=0),
+            "null": np.quantile(null_max, 0.95) if n_draws else np.nan,
+            "p": (1 + n_draws - np.searchsorted(np.sort(null_max), on_test)) / (1 + n_draws),
+            "q": _q_values(found), "density": density,
         }
     ).iloc[order].reset_index(drop=True)
-    return Ranking(table, null_max, int((~fit).sum()), acts.shape[1] - len(live))
+    return Ranking(table, null_max, int((~fit).sum()), n_features - len(live))
 
 
-def _aurocs(
-    acts: Float[Array, "n m"], labels: Int[Array, " n"], pairs: Sequence[str],
-    fit: Array, *, n_draws: int, seed: int,
-) -> tuple[Float[Array, " m"], Float[Array, " m"], Float[Array, " b"], Int[Array, " m"]]:
-    """AUROC on fitting and test groups, the null of their maximum, and the features' signs.
+def _interval(
+    scores: Float[Array, " n"], labels: Int[Array, " n"], groups: Sequence[str], *, n_draws: int,
+    seed: int,
+) -> tuple[float, float]:
+    """That of `stats.auroc_estimate`, with equal rows of a group (such as its zeros) taken as one.
 
-    The true labels are the first of all labellings, so that features are ranked (in the sense of
-    statistics) only once.
+    Groups are drawn whole, so such rows have one weight; with few groups rows are drawn as well.
     """
-    swapped = stats.permuted_labels(labels, pairs, n_draws=n_draws, seed=seed)
-    labelings = np.concatenate([labels[None], swapped])
-    fitted = stats.auroc_labelings(acts[fit], labelings[:, fit])  # [1+b m]
-    tested = stats.auroc_labelings(acts[~fit], labelings[:, ~fit])
-    signs = np.where(fitted >= 0.5, 1, -1)
-    tested = 0.5 + signs * (tested - 0.5)
-    return 0.5 + np.abs(fitted[0] - 0.5), tested[0], tested[1:].max(axis=1), signs[0]
+    _, first, number = np.unique(groups, return_index=True, return_inverse=True)
+    if len(first) < 5:
+        e = stats.auroc_estimate(scores, labels, groups, n_draws=n_draws, seed=seed)
+        return e.low, e.high
+    rows = np.stack([first[number], labels, scores], axis=1)  # groups by their first row
+    kept, times = np.unique(rows, axis=0, return_counts=True)  # in the groups' order
+    weights = times * stats.sample_counts(
+        [groups[int(g)] for g in kept[:, 0]], n_draws=n_draws, seed=seed)
+    draws = stats.auroc_weighted(kept[:, 2], kept[:, 1].astype(int), weights)
+    e = stats.from_draws(stats.auroc(scores, labels), draws, len(groups), null=None)
+    return e.low, e.high
 
 
-def _fitting_rows(groups: Sequence[str], labels: Int[Array, " n"], seed: int) -> Array:
-    """Which rows are in the fitting groups; both sides must hold both classes."""
+def _q_values(found: Sequence[Oriented]) -> Float[Array, " m"]:
+    """Benjamini and Hochberg's q of every feature; NaN without a null (fewer than two draws).
+
+    Each feature's AUROC is put in units of its own null's mean and standard deviation. In these
+    units the null draws of all features are one distribution, which resolves far smaller p-values
+    than the draws of one feature could.
+    """
+    observed, null = [], []
+    for block in found:
+        draws = block.on_test[1:]
+        if len(draws) < 2:
+            return np.full(sum(len(f.on_fit) for f in found), np.nan)
+        mean, spread = draws.mean(axis=0), draws.std(axis=0)
+        spread = np.where(spread > 0, spread, np.inf)  # the same under any labels: not unusual
+        observed.append((block.on_test[0] - mean) / spread)
+        null.append(((draws - mean) / spread).ravel().astype(np.float32))
+    pooled = np.sort(np.concatenate(null))
+    z = np.concatenate(observed).astype(np.float32)
+    p = (1 + len(pooled) - np.searchsorted(pooled, z)) / (1 + len(pooled))
+    return np.asarray(stats.benjamini_hochberg(p.tolist()), dtype=np.float64)
+
+
+def fitting_rows(
+    groups: Sequence[str], labels: Int[Array, " n"], seed: int
+) -> Bool[Array, " n"]:
+    """Which rows are in the fitting groups, by the split that probes have with this seed.
+
+    Raises: SaeError: one class only on a side.
+    """
     if not len(groups) == len(labels):
         raise SaeError(f"{len(labels)} labels for {len(groups)} groups: give one group an example.")
     in_fit, _ = fit_test_groups(groups, seed=seed)

@@ -3,7 +3,9 @@
 1. Batches of shuffled tokens come from the store, epoch after epoch, each with its own seed.
 2. Activations are scaled to mean norm sqrt(d_in), so that one learning rate serves every model.
 3. SAELens' trainer takes one step a batch.
-4. The scale is folded into the weights, and SAELens writes its inference form (batch top-k becomes
+4. Every minute the state of the training is put beside the SAE to be (`checkpoint`); an interrupted
+   training goes on from there and ends with the same bytes.
+5. The scale is folded into the weights, and SAELens writes its inference form (batch top-k becomes
    jumprelu), with our provenance under `metadata.virtuelens` in cfg.json.
 
 A directory appears under its name only when it is whole.
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from virtuelens import storage
 from virtuelens.errors import SaeError
+from virtuelens.sparse_coding.checkpoint import Checkpoint
 from virtuelens.sparse_coding.load import CONFIG
 from virtuelens.sparse_coding.recipes import Recipe
 from virtuelens.values.models import ModelInfo
@@ -68,23 +71,34 @@ def train_sae(
     """Train an SAE on the store's activations and write it to the directory `out`.
 
     An SAE that is already in `out` is replaced, once the new one is whole; any other directory
-    is refused. Every architecture of the recipe is trained by SAELens' own loss.
+    is refused. Every architecture of the recipe is trained by SAELens' own loss. A training that
+    was interrupted goes on: the activations it has seen are read again, but not trained on.
 
-    Raises: SaeError: too few tokens, a loss that is not finite, or `out` is something else.
+    Raises: SaeError: too few tokens, a loss that is not finite, `out` is something else, or what
+    was interrupted there was another training.
     DiskError: it could not be written.
     """
+    check_replaceable(out)
+    saved = Checkpoint(out, {"recipe": asdict(recipe), "fingerprint": store.info.fingerprint,
+                             "versions": versions()})
     batches = _endless(store, recipe)
     with torch.random.fork_rng():  # SAELens draws its initial weights from the global generator
         torch.manual_seed(recipe.training.seed)
         trainer = _trainer(batches, recipe, store.info, device)
     trainer.activation_scaler.scaling_factor = _scale(batches)
-    loss = _fit(trainer, batches, recipe, progress)
+    saved.restore(trainer)
+    loss = _fit(trainer, batches, recipe, progress, saved)
     trainer.sae.fold_activation_norm_scaling_factor(trainer.activation_scaler.scaling_factor)
     trainer.set_final_sae_metadata()
-    check_replaceable(out)
     with storage.whole_directory(out) as part:
         trainer.sae.save_inference_model(part)
+    saved.remove()
     return Trained(Path(out), trainer.n_training_steps, trainer.n_training_samples, loss)
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that decide what a training gives."""
+    return {p: version(p) for p in ("virtuelens", "sae-lens", "torch")}
 
 
 def check_replaceable(out: Path) -> None:
@@ -128,7 +142,7 @@ def _sae_settings(recipe: Recipe, info: ModelInfo, device: str) -> dict[str, Any
             "model_name": info.name, "hook_name": recipe.point,
             "virtuelens": {
                 "schema": 1, "fingerprint": info.fingerprint, "recipe": asdict(recipe),
-                "versions": {p: version(p) for p in ("virtuelens", "sae-lens", "torch")},
+                "versions": versions(),
             },
         },
     }  # fmt: skip
@@ -143,12 +157,15 @@ def _sae_settings(recipe: Recipe, info: ModelInfo, device: str) -> dict[str, Any
 
 
 def _fit(
-    trainer: "SAETrainer[Any, Any]", batches: Iterator[Tensor], recipe: Recipe, progress: Progress
+    trainer: "SAETrainer[Any, Any]", batches: Iterator[Tensor], recipe: Recipe,
+    progress: Progress, saved: Checkpoint,
 ) -> float:
-    """Take all steps (SAETrainer.fit would draw a bar of its own); the last loss."""
+    """Take all steps that are left (SAETrainer.fit would draw a bar of its own); the last loss."""
     steps = recipe.training.steps
     loss = float("nan")
-    for step in range(steps):
+    for _ in range(trainer.n_training_steps):
+        next(batches)
+    for step in range(trainer.n_training_steps, steps):
         out = trainer.step(next(batches))
         trainer.n_training_steps += 1
         if step % 50 == 0 or step == steps - 1:
@@ -159,6 +176,8 @@ def _fit(
                     f"(it is {recipe.training.lr})."
                 )
             progress(step + 1, steps, f"loss {loss:.3g}")
+        if step + 1 < steps:
+            saved.write_if_due(trainer)
     return loss
 
 

@@ -68,7 +68,6 @@ def score_items(
     return scores
 
 
-@torch.inference_mode()
 def score_each(
     model: "HookedModel",
     questions: Sequence[Question],
@@ -79,6 +78,29 @@ def score_each(
     progress: Callable[[], None] = lambda: None,
 ) -> Float[Array, "k n"]:
     """Scores under each of `k` lists of edits, in nats; the rows are made ready once.
+
+    spare_prompt: as in `choice_logprobs`.
+    """
+    found = choice_logprobs(model, questions, edits, spare_prompt=spare_prompt,
+                            batch_tokens=batch_tokens, progress=progress)
+    return np.array([[_item_score(q, logprobs)
+                      for q, logprobs in zip(questions, of_list, strict=True)]
+                     for of_list in found])
+
+
+@torch.inference_mode()
+def choice_logprobs(
+    model: "HookedModel",
+    questions: Sequence[Question],
+    edits: Sequence[Sequence["Edit"]],
+    *,
+    spare_prompt: bool = False,
+    batch_tokens: int = 8192,
+    progress: Callable[[], None] = lambda: None,
+) -> list[list[Float[Array, " _"]]]:
+    """Log-probability of every choice under each list of edits, in nats, tokens summed.
+
+    The rows are made ready once for all lists.
 
     spare_prompt: promise that no edit touches a token before the prompt's last: these are then run
         once for all lists (where the architecture allows it).
@@ -100,7 +122,8 @@ def score_each(
         rows = [questions[q].rows[r] for q, r in part]
         prefix, cuts = _prompts(model, rows) if spare_prompt else (None, [0] * len(rows))
         batch = model.batch(
-            [Encoded(e.ids[cut:], e.prompt_length, ()) for e, cut in zip(rows, cuts, strict=True)]
+            [Encoded(e.ids[cut:], e.prompt_length, (), e.spoken)
+             for e, cut in zip(rows, cuts, strict=True)]
         )
         for k, of_list in enumerate(edits):
             logits = model.run(batch, edits=of_list, logits=True, after=prefix).logits
@@ -109,8 +132,7 @@ def score_each(
                 _score_row(found[k, q], questions[q], r, logits[i], cuts[i])
             progress()
         start = stop
-    return np.array([[_item_score(q, scores[i, : len(q.choice_ids)])
-                      for i, q in enumerate(questions)] for scores in found])
+    return [[scores[i, : len(q.choice_ids)] for i, q in enumerate(questions)] for scores in found]
 
 
 def _prompts(
@@ -120,7 +142,8 @@ def _prompts(
     cuts = [e.prompt_length - 1 for e in rows]
     if min(cuts) < 1 or not model.resumes:
         return None, [0] * len(rows)
-    heads = [Encoded(e.ids[:cut], e.prompt_length, ()) for e, cut in zip(rows, cuts, strict=True)]
+    heads = [Encoded(e.ids[:cut], e.prompt_length, (), e.spoken)
+             for e, cut in zip(rows, cuts, strict=True)]
     return model.run(model.batch(heads, side="left"), logits=True, keep=True).prefix, cuts
 
 

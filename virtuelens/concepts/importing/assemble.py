@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from virtuelens import catalog, storage
-from virtuelens.concepts.check import CheckRow, check_concept
+from virtuelens.concepts.check import check_concept
 from virtuelens.concepts.importing import card
 from virtuelens.concepts.importing.cleaning import cleaned, without
 from virtuelens.concepts.importing.drafts import PLAIN, Asked, Drafts, Single, flipped
@@ -24,7 +24,7 @@ from virtuelens.concepts.importing.splitting import parts
 from virtuelens.concepts.importing.table import IMPORTERS, Importer, guess
 from virtuelens.concepts.importing.writing import neutral_files, pack_files
 from virtuelens.concepts.lines import Problems, shown
-from virtuelens.concepts.pack import Concept, load_concept
+from virtuelens.concepts.pack import load_concept
 from virtuelens.concepts.reading import MARKER, read_neutral
 from virtuelens.errors import PackError
 
@@ -153,22 +153,10 @@ def _write_pack(
         for name, text in files.items():
             storage.write_text(pack / name, text)
         concept = load_concept(pack, dialect=DIALECT)
-        checks, problem = _checked(concept)
-        drafts = drafts.with_notes(problem)
+        checks = tuple(check_concept(concept))
         labels = (drafts.label_0, drafts.label_1)
         done = Imported(target, source, concept, 0, how, labels, drafts.notes, checks)
         storage.write_text(pack / "card.md", card.pack(done, drafts, part_of))
         with storage.whole_directory(target) as whole:
             shutil.copytree(pack, whole, dirs_exist_ok=True)
     return done
-
-
-def _checked(concept: Concept) -> tuple[tuple[CheckRow, ...], str]:
-    """The rows of the check, or why there are none."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # sklearn has it
-
-    try:
-        with threadpool_limits(1):  # small matrices: on busy cores BLAS threads only wait
-            return tuple(check_concept(concept)), ""
-    except ValueError as error:  # a fold without one of the labels, in a very small pack
-        return (), f"the surface could not be measured ({error}): give more texts or groups"

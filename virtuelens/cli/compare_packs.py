@@ -1,0 +1,74 @@
+"""virtuelens compare-packs: train on one pack, test on the others, and see who agrees with whom."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from virtuelens.cli.console import Json, note, out, print_json
+
+
+def command(
+    model: Annotated[str, typer.Argument(
+        help="Hugging Face id, local directory, or organism:NAME.")],
+    packs: Annotated[str, typer.Option(help="Names or folders of packs, comma separated; public "
+        "sets come in with concepts import.")],
+    to: Annotated[Path | None, typer.Option(
+        "--out", help="Folder to write (default runs/<time>-<model>-packs).")] = None,
+    methods: Annotated[str, typer.Option(
+        help="Probe families to choose from, comma separated.")] = "diff_means",
+    positions: Annotated[str, typer.Option(help="Reading positions, comma separated; by default "
+        "those that all packs name.")] = "",
+    permutations: Annotated[int, typer.Option(min=20, help="Draws of the null.")] = 1000,
+    seed: int = 0,
+    json: Json = False,
+) -> None:
+    """Generalisation matrix and agreement of the probes of several packs, with packs.html."""
+    from rich.table import Table
+
+    from virtuelens.audits.audit import new_folder
+    from virtuelens.audits.packs import study_packs
+    from virtuelens.concepts.pack import load_concept
+    from virtuelens.models import load_model
+    from virtuelens.reports.packs import write_packs
+    from virtuelens.reports.words import interval, plain_concept
+
+    loaded = load_model(model)
+    concepts = [load_concept(name, dialect=loaded.info.dialect) for name in _listed(packs)]
+    study = study_packs(
+        loaded, concepts, to or new_folder(f"{loaded.info.name}-packs"),
+        methods=_listed(methods), positions=_listed(positions), n_permutations=permutations,
+        seed=seed, progress=lambda stage: note(f"  {stage}"),
+    )
+    page = write_packs(study)
+    matrix, summary = study.table("generalisation"), study.table("summary")
+    if json:
+        print_json({"matrix": _plain(matrix), "summary": _plain(summary), "page": str(page)})
+        return
+    names = list(dict.fromkeys(matrix["train"]))
+    table = Table(title=f"AUROC in {escape(loaded.info.name)}: trained on (row), tested on "
+                  "(column)", box=None, title_justify="left", padding=(0, 2, 0, 0))
+    table.add_column("")
+    for name in names:
+        table.add_column(escape(plain_concept(name)))
+    for name in names:
+        mine = matrix[matrix["train"] == name]
+        table.add_row(escape(plain_concept(name)), *(interval(c) for _, c in mine.iterrows()))
+    out.print(table)
+    for kind, words in (("elsewhere", "Trained elsewhere"), ("own", "Trained on the same pack")):
+        row = summary[summary["kind"] == kind].iloc[0]
+        out.print(f"{words}: {escape(interval(row))}, mean of {int(row['n'])} cells, "
+                  f"p = {row['p']:.2g}")
+    note(f"Figures: {page}")
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _plain(table: "object") -> list[dict[str, object]]:
+    import json
+
+    rows: list[dict[str, object]] = json.loads(table.to_json(orient="records"))  # type: ignore[attr-defined]
+    return rows

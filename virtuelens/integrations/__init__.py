@@ -1,0 +1,1 @@
+"""virtuelens inside other people's tools, a package each."""
