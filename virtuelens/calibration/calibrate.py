@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
-MEASURED = 2
+MEASURED = 3
 """How readings are taken: raised where that changes, so that those kept are taken again."""
 N_PROOF = 256
 """Items an obligation of the proof that every organism must pass before anything is read."""

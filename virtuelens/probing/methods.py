@@ -119,7 +119,7 @@ def logistic_strengths(
     kept = len(strengths) == 1
     path = logistic_path(
         torch.from_numpy(np.ascontiguousarray(X, dtype=np.float64 if kept else np.float32)),
-        torch.from_numpy(np.ascontiguousarray(labelings)), strengths,
+        torch.tensor(labelings), strengths,
         rows=None if rows is None else torch.from_numpy(rows), tol=1e-8 if kept else 1e-4,
     )
     return path.weights.double().numpy()

@@ -88,7 +88,7 @@ def sites(table: "pd.DataFrame", concept: str) -> go.Figure:
     return new_figure(
         f"Where {plain_concept(concept)} can be read",
         "Cross-validated over the fitting groups; 0.5 is chance. The largest of many is larger "
-        "than any one would be by chance: judge by the figure above.",
+        "than any one would be by chance: judge by the figure of groups kept aside.",
         height=140 + 26 * len(places), figure=figure,
     )
 
