@@ -78,4 +78,11 @@ def test_readings_kept_elsewhere_count_as_if_read_here(nursery: Path, calibrated
         (part / "out" / name).symlink_to(nursery / "out" / name)
     found = calibrate(part, part / "out", instruments=INSTRUMENTS, config=quick_config(),
                       kept=[kept])
-    assert found["instruments"] == calibrated["instruments"]
+    assert _counts(found) == _counts(calibrated)
+
+
+def _counts(record: dict) -> dict:
+    """All rates, without how long a reading took: a control is read on another twin there."""
+    return {instrument: {claim: {k: v for k, v in rate.items() if k != "seconds"}
+                         for claim, rate in claims.items()}
+            for instrument, claims in record["instruments"].items()}
