@@ -1,4 +1,6 @@
-"""Which texts run together: those of like length, so that hardly anything is padded.
+"""Which texts run together where they must be padded: those of like length, so hardly anything is.
+
+Where a model allows texts end to end in one row, `families.plan_rows` plans instead.
 
 1. The lengths are cut into ranges so that padding and batches cost least together, found exactly by
    dynamic programming; a batch costs as much as some tokens, whatever it holds.
