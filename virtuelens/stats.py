@@ -124,10 +124,18 @@ def _samples(groups: Sequence[str], *, n_draws: int, seed: int) -> Iterator[Int[
 
 def sample_counts(groups: Sequence[str], *, n_draws: int, seed: int) -> Int[Array, "b n"]:
     """How often each row is in each bootstrap sample."""
-    counts = np.zeros((n_draws, len(groups)), dtype=np.int32)
-    for draw, rows in enumerate(_samples(groups, n_draws=n_draws, seed=seed)):
-        counts[draw] = np.bincount(rows, minlength=len(groups))
-    return counts
+    if len(set(groups)) < 5:
+        counts = np.zeros((n_draws, len(groups)), dtype=np.int32)
+        for draw, rows in enumerate(_samples(groups, n_draws=n_draws, seed=seed)):
+            counts[draw] = np.bincount(rows, minlength=len(groups))
+        return counts
+    # whole groups are drawn, so a row is drawn as often as its group
+    number = {g: i for i, g in enumerate(dict.fromkeys(groups))}
+    n_groups, group_of = len(number), [number[g] for g in groups]
+    drawn = np.random.default_rng(seed).integers(n_groups, size=(n_draws, n_groups))
+    of_groups = np.zeros((n_draws, n_groups), dtype=np.int32)
+    np.add.at(of_groups, (np.arange(n_draws)[:, None], drawn), 1)
+    return of_groups[:, group_of]
 
 
 def from_draws(

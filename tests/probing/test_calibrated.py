@@ -13,6 +13,7 @@ from virtuelens.probing.calibrated import (
     Platt,
     at_base_rate,
     calibration_error,
+    calibration_errors,
     isotonic,
     out_of_fold,
     platt,
@@ -87,6 +88,15 @@ def test_calibration_error_by_hand() -> None:
     """Two bins that rise: the mean distance of what was said from what was."""
     p, y = np.array([0.1, 0.1, 0.8, 0.8]), np.array([0.0, 0.0, 1.0, 1.0])
     assert calibration_error(p, y) == pytest.approx(0.15)
+
+
+def test_calibration_errors_of_many_samples_are_those_of_each_alone() -> None:
+    """Samples of other lengths beside it change nothing; only one row is no trouble."""
+    rng = np.random.default_rng(1)
+    p = [rng.random(n).round(2) for n in (1, 2, 30, 31, 200)]
+    y = [(rng.random(len(row)) < row).astype(float) for row in p]
+    alone = [calibration_error(a, b) for a, b in zip(p, y, strict=True)]
+    assert calibration_errors(p, y).tolist() == pytest.approx(alone)
 
 
 def test_out_of_fold_scores_make_calibrated_probabilities_elsewhere() -> None:

@@ -180,12 +180,12 @@ def reliability(
     loss = (p - y) ** 2
     brier = stats.from_draws(float(loss.mean()), counts @ loss / counts.sum(axis=1), len(p),
                              null=float(y.mean() * (1 - y.mean())))
-    rng = np.random.default_rng(seed)
-    perfect = [calibration_error(p, (rng.random(len(p)) < p).astype(np.float64))
-               for _ in range(200)]
+    rng, n_draws = np.random.default_rng(seed), min(200, n_bootstrap)
+    perfect = calibration_errors(
+        [p] * 200, [(rng.random(len(p)) < p).astype(np.float64) for _ in range(200)])
+    rows_of = stats.group_draws(groups, n_draws=n_draws, seed=seed)
     value = calibration_error(p, y)
-    draws = np.array([calibration_error(p[r], y[r]) for r in stats.group_draws(
-        groups, n_draws=min(200, n_bootstrap), seed=seed)])
+    draws = calibration_errors([p[r] for r in rows_of], [y[r] for r in rows_of])
     ece = stats.from_draws(value, draws, len(p), null=float(np.quantile(perfect, 0.95)))
     return Reliability(tuple(predicted), tuple(observed), brier, ece)
 
@@ -195,16 +195,30 @@ def calibration_error(p: Float[Array, " n"], y: Num[Array, " n"]) -> float:
 
     Source: the monotonic sweep of Roelofs et al. 2022, arXiv:2012.08668 (absolute error).
     """
-    order = np.argsort(p, kind="stable")
-    sums = [np.r_[0.0, np.cumsum(np.asarray(v, dtype=np.float64)[order])] for v in (p, y)]
-    error = 0.0
-    for n_bins in range(1, min(MOST_BINS, len(order)) + 1):
-        ends = np.linspace(0, len(order), n_bins + 1).round().astype(int)
-        said, seen = (np.diff(total[ends]) for total in sums)
-        if n_bins > 1 and (np.diff(seen / np.diff(ends)) < 0).any():
+    return float(calibration_errors([p], [y])[0])
+
+
+def calibration_errors(
+    p: Sequence[Float[Array, " n"]], y: Sequence[Num[Array, " n"]]
+) -> Float[Array, " b"]:
+    """`calibration_error` of many samples, which may differ in length, at once."""
+    lengths = np.array([len(row) for row in p])
+    said, seen = np.zeros((2, len(p), lengths.max() + 1))
+    for i, (predicted, observed) in enumerate(zip(p, y, strict=True)):
+        order = np.argsort(predicted, kind="stable")
+        said[i, 1 : lengths[i] + 1] = np.cumsum(np.asarray(predicted, dtype=np.float64)[order])
+        seen[i, 1 : lengths[i] + 1] = np.cumsum(np.asarray(observed, dtype=np.float64)[order])
+    errors, rising = np.zeros(len(p)), np.ones(len(p), dtype=bool)
+    for n_bins in range(1, MOST_BINS + 1):
+        rising &= n_bins <= lengths
+        ends = np.linspace(0, lengths, n_bins + 1, axis=1).round().astype(int)  # [b n_bins+1]
+        in_bins = np.maximum(np.diff(ends, axis=1), 1)
+        of_said, of_seen = (np.diff(np.take_along_axis(t, ends, 1), axis=1) for t in (said, seen))
+        rising &= ~(np.diff(of_seen / in_bins, axis=1) < 0).any(axis=1)
+        if not rising.any():
             break
-        error = float(np.abs(said - seen).sum()) / len(order)
-    return error
+        errors[rising] = (np.abs(of_said - of_seen).sum(axis=1) / lengths)[rising]
+    return errors
 
 
 def _both(labels: Int[Array, " n"]) -> None:
