@@ -199,7 +199,7 @@ def calibration_error(p: Float[Array, " n"], y: Num[Array, " n"]) -> float:
 
 
 def calibration_errors(
-    p: Sequence[Float[Array, " n"]], y: Sequence[Num[Array, " n"]]
+    p: Sequence[Float[Array, " _"]], y: Sequence[Num[Array, " _"]]
 ) -> Float[Array, " b"]:
     """`calibration_error` of many samples, which may differ in length, at once."""
     lengths = np.array([len(row) for row in p])
