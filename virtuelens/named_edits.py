@@ -4,6 +4,7 @@ CONCEPT=STRENGTH, PROBE.safetensors=STRENGTH, SAE:FEATURE=VALUE; the command lin
 provider read the same words.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,19 +76,10 @@ def dosed(
     return Add(d.point, d.vector * found.raw, where), d, found
 
 
-def clamped_feature(model: "HookedModel", argument: str, *, where: str = "all") -> "Edit":
-    """The edit of SAE:FEATURE=VALUE, reconstruction error kept.
-
-    Raises: SteeringError: not of that form. SaeError: no such SAE, or of another model.
-    """
-    (edit,) = clamped_features(model, [argument], where=where)
-    return edit
-
-
 def clamped_features(
     model: "HookedModel", arguments: Sequence[str], *, where: str = "all", scale: bool = False
 ) -> "list[Edit]":
-    """The edits of SAE:FEATURE=VALUE, features of one SAE together in one edit.
+    """The edits of SAE:FEATURE=VALUE, features of one SAE together in one; error term kept.
 
     scale: VALUE is a factor of what the feature is (0 switches it off), not a value to set it to.
 
@@ -103,9 +95,12 @@ def clamped_features(
     for argument in arguments:
         source, value = _split(argument, "SAE:FEATURE=VALUE")
         name, _, feature = source.rpartition(":")
-        if not name or not feature.isdigit():
+        if not name or not feature.isdecimal():
             raise SteeringError(f"{argument!r} is not of the form SAE:FEATURE=VALUE.")
-        asked.setdefault(name, {})[int(feature)] = value
+        values = asked.setdefault(name, {})
+        if int(feature) in values:
+            raise SteeringError(f"Feature {feature} of {name} is given twice: give one value.")
+        values[int(feature)] = value
     kind = ScaleFeatures if scale else ClampFeatures
     edits: list[Edit] = []
     for name, values in asked.items():
@@ -128,17 +123,19 @@ def condition(
     """
     from virtuelens.steering.conditions import threshold, when
 
-    source, sign, number = argument.rpartition(">")
-    source, sigma = _split(f"{source}={number}" if sign else "", "CONCEPT>SIGMA")
+    source, sigma = _split(argument, "CONCEPT>SIGMA", sign=">")
     d = named_probe(model, source, tell=tell).direction
     tell(f"Only at tokens where {d.concept} at {d.point} is above {threshold(d, sigma):.3g} "
          f"({sigma:+g} σ)")
     return [when(edit, d, sigma=sigma) for edit in edits]
 
 
-def _split(argument: str, form: str) -> tuple[str, float]:
-    name, _, number = argument.rpartition("=")
+def _split(argument: str, form: str, *, sign: str = "=") -> tuple[str, float]:
+    name, _, typed = argument.rpartition(sign)
     try:
-        return name, float(number) if name else float("x")
+        number = float(typed)
     except ValueError:
-        raise SteeringError(f"{argument!r} is not of the form {form}.") from None
+        number = math.nan
+    if not name or not math.isfinite(number):
+        raise SteeringError(f"{argument!r} is not of the form {form}, with a finite number.")
+    return name, number

@@ -102,10 +102,10 @@ def bootstrap(
     statistic: takes row indices (repeats allowed) and returns a number; a draw on which it is
         undefined (ValueError, e.g. one class only) is left out.
     With fewer than five groups the draws would hardly vary, and an interval from them would look
-    far too narrow; rows are then resampled inside the groups as well.
+    far too narrow; of the rows of the groups drawn, rows are then drawn again.
     """
     values = []
-    for rows in _samples(groups, n_draws=n_draws, seed=seed):
+    for rows in samples(groups, n_draws=n_draws, seed=seed):
         try:
             values.append(statistic(rows))
         except ValueError:
@@ -114,8 +114,8 @@ def bootstrap(
     return from_draws(statistic(np.arange(n)), np.array(values), n, level=level, null=null)
 
 
-def _samples(groups: Sequence[str], *, n_draws: int, seed: int) -> Iterator[Int[Array, " k"]]:
-    """The rows of each bootstrap sample."""
+def samples(groups: Sequence[str], *, n_draws: int, seed: int) -> Iterator[Int[Array, " k"]]:
+    """The rows of each bootstrap sample, as `bootstrap` draws them."""
     few = len(set(groups)) < 5
     rng = np.random.default_rng(seed + 1)
     for rows in group_draws(groups, n_draws=n_draws, seed=seed):
@@ -126,7 +126,7 @@ def sample_counts(groups: Sequence[str], *, n_draws: int, seed: int) -> Int[Arra
     """How often each row is in each bootstrap sample."""
     if len(set(groups)) < 5:
         counts = np.zeros((n_draws, len(groups)), dtype=np.int32)
-        for draw, rows in enumerate(_samples(groups, n_draws=n_draws, seed=seed)):
+        for draw, rows in enumerate(samples(groups, n_draws=n_draws, seed=seed)):
             counts[draw] = np.bincount(rows, minlength=len(groups))
         return counts
     # whole groups are drawn, so a row is drawn as often as its group
@@ -148,6 +148,20 @@ def from_draws(
     tail = (1 - level) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return Estimate(value, float(min(low, value)), float(max(high, value)), n, null)
+
+
+def mean(
+    values: Float[Array, " n"],
+    groups: Sequence[str],
+    *,
+    n_draws: int = 1000,
+    seed: int = 0,
+    null: float | None = None,
+) -> Estimate:
+    """The mean with its cluster-bootstrap interval (that of `bootstrap`, all draws at once)."""
+    counts = sample_counts(groups, n_draws=n_draws, seed=seed)
+    draws = counts @ np.asarray(values, dtype=np.float64) / counts.sum(axis=1)
+    return from_draws(float(np.mean(values)), draws, len(groups), null=null)
 
 
 def share(hits: int, n: int, *, null: float | None = None) -> Estimate:

@@ -179,6 +179,19 @@ def test_a_difference_is_shown_and_taken_by_name(
     assert [a["key"] for a in kept["accepted"]] == keys
 
 
+def test_a_whole_store_is_taken_under_other_versions_and_a_damaged_one_is_not(
+    llama: HookedModel, examples: list[Example], stored: Path
+) -> None:
+    """Where nothing has to be made again nothing can be mixed."""
+    manifest = json.loads((stored / "manifest.json").read_text())
+    manifest["made_by"]["versions"]["torch"] = "0.0"
+    storage.write_json(stored / "manifest.json", manifest)
+    harvest(llama, examples, **ASKED, **MANY, out=stored, repair=True)
+    _flip(stored / "shards/00000.safetensors")
+    with pytest.raises(StoreError, match=r"made_by\.versions\.torch"):
+        harvest(llama, examples, **ASKED, **MANY, out=stored, repair=True)
+
+
 def test_shards_of_two_models_are_never_mixed(
     llama: HookedModel, examples: list[Example], tmp_path: Path
 ) -> None:

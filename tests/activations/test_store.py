@@ -9,6 +9,7 @@ import torch
 from virtuelens import storage
 from virtuelens.activations.harvest import harvest
 from virtuelens.activations.store import open_store
+from virtuelens.cli.harvest import go_on
 from virtuelens.errors import HookPointError, PositionError, StoreError
 from virtuelens.models import HookedModel
 from virtuelens.values.texts import Example
@@ -157,7 +158,7 @@ def test_damaged_files_are_named(stored: Path) -> None:
 def test_what_is_no_store_is_refused(
     llama: HookedModel, examples: list[Example], stored: Path, tmp_path: Path
 ) -> None:
-    """Another folder, another schema, a folder with a user's own files."""
+    """Another folder, schema or manifest, a folder with a user's own files, a file."""
     with pytest.raises(StoreError, match=r"manifest\.json is missing"):
         open_store(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
@@ -167,6 +168,12 @@ def test_what_is_no_store_is_refused(
     storage.write_json(stored / "manifest.json", manifest | {"schema": 1})
     with pytest.raises(StoreError, match=r"schema 1.*reads schema 2"):
         open_store(stored)
+    with pytest.raises(StoreError, match=r"notes\.txt is a file"):
+        open_store(tmp_path / "notes.txt")
+    storage.write_json(stored / "manifest.json", {"schema": 2, "kind": "recipe"})
+    for use in (open_store, lambda path: harvest(llama, examples, **ASKED, out=path), go_on):
+        with pytest.raises(StoreError, match="is no store of activations"):
+            use(stored)
 
 
 def test_batches_give_every_token_once(stored: Path) -> None:

@@ -3,13 +3,16 @@
 import pytest
 import torch
 
+from tests.attribution.test_attribute import ANSWERS, BASE, SOURCE
+from virtuelens.attribution.attribute import attribute
 from virtuelens.attribution.features import (
     ERROR,
     WAYS,
     Dictionary,
     attribute_dictionaries,
 )
-from virtuelens.errors import AttributionError
+from virtuelens.attribution.pairs import Pairs
+from virtuelens.errors import AttributionError, NotFiniteError
 from virtuelens.models import HookedModel, load_model
 from virtuelens.organisms.compiled import Layout, Repetition
 
@@ -48,6 +51,21 @@ def test_before_a_linear_head_the_estimate_is_what_is_measured(
     assert (error["effect"], error["measured"]) == pytest.approx((0, 0), abs=0.02)
     assert found.sum_at(LAST) == pytest.approx(found.total.value, rel=1e-3)
     assert found.table["share"].sum() == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["hook_resid_mid", "hook_resid_post"])
+def test_the_gradient_at_the_base_is_that_of_attribution_patching(
+    llama: HookedModel, kind: str
+) -> None:
+    """At every kind of point, also where edits go through what attention writes."""
+    point = f"blocks.1.{kind}"
+    found = attribute_dictionaries(llama, BASE, SOURCE, ANSWERS, [coordinates(point, 32)],
+                                   method="gradient", n_check=2)
+    patched = attribute(llama, BASE, SOURCE, ANSWERS, points=[point], method="mean_gradient",
+                        n_steps=1)
+    expected = float(patched.effects.nansum(-1).mean())
+    assert abs(expected) > 1e-3
+    assert found.sum_at(point) == pytest.approx(expected, rel=1e-3)
 
 
 def test_what_no_feature_writes_is_the_errors(
@@ -127,3 +145,15 @@ def test_what_does_not_go_together_is_said(
     assert found.agreement == {}
     with pytest.raises(AttributionError, match="Nothing"):
         found.sum_at(FIRST)
+    twice = [coordinates(LAST, layout.d_model, k) for k in (3, 5)]
+    with pytest.raises(AttributionError, match=f"two dictionaries at {LAST}"):
+        attribute_dictionaries(induction, *given, twice)
+
+
+def test_metrics_that_are_no_numbers_are_said(
+    induction: HookedModel, layout: Layout, given: Given, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `attribute` says it: a table of NaN would look like a result."""
+    monkeypatch.setattr(Pairs, "metric", lambda self, logits, rows: logits[:, 0] * torch.nan)
+    with pytest.raises(NotFiniteError, match="pair 0"):
+        attribute_dictionaries(induction, *given, [coordinates(LAST, layout.d_model)])

@@ -13,8 +13,9 @@ from tests.audits.conftest import TINY, write_pack
 from tests.tiny_models import ARCHITECTURES
 from virtuelens import storage
 from virtuelens.audits.audit import Step, audit
+from virtuelens.audits.features import sae_of
 from virtuelens.audits.run import TABLES, open_run
-from virtuelens.errors import DiskError, StoreError
+from virtuelens.errors import DiskError, ModelLoadError, PackError, StoreError
 
 FINDING = {
     "model", "concept", "rung", "rung_name", "auroc", "surface_auroc", "layer", "position",
@@ -194,3 +195,28 @@ def test_a_real_story_model_is_audited(stories_folder: Path, tmp_path: Path) -> 
     run = audit(str(stories_folder), concepts=["sycophancy"], out=tmp_path / "run", config=TINY)
     (finding,) = run.findings
     assert finding["rung"] <= 3, finding["stopped_because"]  # it tells stories and answers nobody
+
+
+def test_what_a_run_could_not_tell_apart_is_refused(
+    tiny: Callable[[str], Path], pack: Path, tmp_path: Path
+) -> None:
+    """A pack twice, a model beside itself, no pack at all: nothing is written."""
+    model, out = str(tiny("llama")), tmp_path / "run"
+    with pytest.raises(PackError, match="each once"):
+        audit(model, concepts=[str(pack), str(pack)], out=out, config=TINY)
+    with pytest.raises(PackError, match="none"):
+        audit(model, concepts=[], out=out, config=TINY)
+    with pytest.raises(ModelLoadError, match="by name"):
+        audit(model, twin=model, concepts=[str(pack)], out=out, config=TINY)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("text", ["[]", '{"metadata": []}', '{"metadata": {"virtuelens": 1}}', "{"])
+def test_a_strange_sae_on_the_search_path_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """It is not this model's, whatever it is."""
+    (tmp_path / "saes" / "a").mkdir(parents=True)
+    (tmp_path / "saes" / "a" / "cfg.json").write_text(text)
+    monkeypatch.setenv("VIRTUELENS_PATH", str(tmp_path))
+    assert sae_of("f" * 64) is None

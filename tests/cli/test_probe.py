@@ -1,9 +1,11 @@
 """virtuelens probe: one family, all of them, what is saved, and what is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
 
 from virtuelens.cli.probe import command
 from virtuelens.errors import ModelMismatchError, ProbeError
@@ -69,3 +71,27 @@ def test_unknown_methods_are_refused(store: Path) -> None:
     """All families are named."""
     with pytest.raises(ProbeError, match=r"'magic': choose from diff_means, .*, k_sparse\."):
         command(store, "magic")
+
+
+def test_an_sae_that_nothing_reads_is_refused(store: Path, tmp_path: Path) -> None:
+    """Only k_sparse reads one: an option that would do nothing is an error."""
+    with pytest.raises(typer.BadParameter, match="k_sparse"):
+        command(store, "lda", sae="sycophant-mid", **QUICK)
+
+
+def test_names_from_a_store_are_shown_as_they_are(capsys) -> None:
+    """A store is a file from somewhere: brackets in it are no markup."""
+    from virtuelens.cli.probe import _show, _show_all
+    from virtuelens.probing.comparison import Compared, Comparison
+    from virtuelens.probing.data import Site
+    from virtuelens.values.estimates import Estimate
+
+    e = Estimate(0.5, 0.4, 0.6, 10, 0.5)
+    row = Compared("lda", Site("blocks.1.[red]", "[/last]"), e, 0.5, e)
+    _show(row, json=False)
+    _show_all(Comparison((row,), {}), "[/calm]", 2, json=False)
+    shown = capsys.readouterr().out
+    assert "at blocks.1.[red], [/last]" in shown
+    assert "[/calm], groups" in shown
+    _show(replace(row, test=replace(e, null=None)), json=False)
+    assert "no null was drawn" in " ".join(capsys.readouterr().out.split())

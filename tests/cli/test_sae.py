@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.sparse_coding.conftest import identity_sae
 from virtuelens import storage
 from virtuelens.cli.sae import app
 from virtuelens.errors import VirtueLensError
@@ -65,13 +66,27 @@ def test_a_search_over_tokens_is_that_over_texts_where_each_has_one() -> None:
     search = ("search", "organism:sycophant", "sycophant-mid", "sycophancy", "--json", "--n", "3")
     pooled, rows, tokens = (
         json.loads(run(*search, *more).stdout)
-        for more in (("--position", "last"), ("--position", "last", "--each-token"),
+        for more in (("--position", "last_prompt"), ("--position", "last_prompt", "--each-token"),
                      ("--position", "tokens", "--each-token")))
     for one, other in zip(pooled, rows, strict=True):
         assert one["feature"] == other["feature"]
         assert one["auroc"] == pytest.approx(other["auroc"], abs=1e-3)
     assert [r["density"] for r in tokens] != [r["density"] for r in rows]
     assert all(0 <= r["q"] <= 1 for r in tokens)
+
+
+def test_what_files_hold_cannot_steer_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hook point with an escape sequence, a folder whose name looks like our markup."""
+    folder = tmp_path / "saes" / "[" / "b]"
+    identity_sae(folder, hook_name="\x1b[31mred\x07")
+    shown = run("load", str(folder))
+    assert shown.exit_code == 0, shown.exception
+    assert "[U+001B][31mred[U+0007]" in shown.stdout
+    monkeypatch.setenv("VIRTUELENS_PATH", str(tmp_path))
+    identity_sae(tmp_path / "saes" / "[bold]x[")
+    assert "[bold]x[" in run("list").stdout
 
 
 @pytest.mark.parametrize(("arguments", "says"), [

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from virtuelens.cli.app import app
 from virtuelens.errors import SteeringError
 from virtuelens.models import load_model
+from virtuelens.named_edits import addition, clamped_features, condition
 from virtuelens.probing.probes import Probe, save_probe
 from virtuelens.values.directions import Direction, unit
 
@@ -82,3 +83,20 @@ def test_wrong_words_are_refused_before_the_model_is_loaded(
     done = run(*arguments)
     assert isinstance(done.exception, SteeringError)
     assert told in str(done.exception)
+
+
+@pytest.mark.parametrize(("read", "argument", "told"), [
+    (addition, "x", "'x' is not of the form CONCEPT=STRENGTH"),
+    (addition, "x=much", "'x=much'"), (addition, "x=nan", "'x=nan'"),
+    (addition, "x=inf", "'x=inf'"),
+    (lambda m, a: condition(m, a, []), "x", "'x' is not of the form CONCEPT>SIGMA"),
+    (lambda m, a: condition(m, a, []), "x>much", "'x>much' is not of the form CONCEPT>SIGMA"),
+    (lambda m, a: clamped_features(m, [a]), "s:1=nan", "'s:1=nan'"),
+    (lambda m, a: clamped_features(m, [a, a]), "s:1=2", "Feature 1 of s is given twice"),
+    (lambda m, a: clamped_features(m, [a]), "s:\u00b2=1", "SAE:FEATURE=VALUE"),
+])
+def test_what_is_no_dose_is_shown_as_it_was_typed(read, argument: str, told: str) -> None:
+    """Before anything is fitted."""
+    with pytest.raises(SteeringError) as error:
+        read(None, argument)
+    assert told in str(error.value)

@@ -1,11 +1,14 @@
 """A store made, checked, hurt, repaired and gone on with from the command line."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.cli.test_commands import virtuelens
+from virtuelens.catalog import shipped
+from virtuelens.cli.harvest import _run, go_on
 
 
 def test_harvest_check_repair_resume(tmp_path: Path) -> None:
@@ -30,6 +33,28 @@ def test_harvest_check_repair_resume(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["points"] == ["blocks.1.hook_resid_post"]
     assert shard.read_bytes() == whole
+    manifest = store / "manifest.json"
+    finished = manifest.read_bytes()
+    cut = {"complete": False, "shards": []}
+    manifest.write_text(json.dumps(json.loads(finished) | cut))
+    half = virtuelens("store", "check", str(store))
+    assert half.returncode == 1
+    assert "is unfinished" in half.stdout and "damaged" not in half.stdout
+    assert virtuelens("store", "check", str(store), "--repair").returncode == 0
+    assert manifest.read_bytes() == finished
+
+
+def test_a_pack_given_by_its_folder_is_found_again_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is gone on with later was named by somebody who stood in another folder."""
+    shutil.copytree(shipped("probes") / "sycophancy", tmp_path / "sycophancy")
+    monkeypatch.chdir(tmp_path)
+    _run("organism:sycophant", "./sycophancy", tmp_path / "s", compute="float32",
+         points=["hook_embed"], positions=["last_prompt"])
+    (tmp_path / "s/shards/00000.safetensors").unlink()
+    monkeypatch.chdir("/")
+    assert go_on(tmp_path / "s").points == ("hook_embed",)
 
 
 @pytest.mark.parametrize(("asked", "said"), [

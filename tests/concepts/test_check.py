@@ -149,3 +149,21 @@ def test_normalised_keeps_roles_and_words() -> None:
     same = Text(messages=(Message("user", "so  YES"), Message("assistant", "no.")))
     other = Text(messages=(Message("user", "so"), Message("assistant", "yes no")))
     assert normalised(one) == normalised(same) != normalised(other)
+
+
+def test_a_minus_and_texts_of_signs_alone_are_told_apart() -> None:
+    """-3 is not 3; where no words are, what stands there is compared."""
+    assert normalised(Text(raw="It is -3.")) != normalised(Text(raw="It is 3."))
+    assert normalised(Text(raw="well-known, 3-4")) == normalised(Text(raw="well known 3 4"))
+    assert normalised(Text(raw=":-)")) != normalised(Text(raw=":-("))
+    assert near_same([Text(raw=":)"), Text(raw=":("), Text(raw=":)")]) == [(0, 2)]
+
+
+def test_rows_on_pairs_are_left_out_where_there_are_none(sound: Concept) -> None:
+    """Single texts are counted as texts, and no group is taken for a pair."""
+    alone = dataclasses.replace(sound, examples=tuple(
+        dataclasses.replace(e, pair=f"group {e.group}") for e in sound.examples
+    ))  # fmt: skip
+    found = rows(alone)
+    assert found["texts in main"].value == len(sound.in_split("main"))
+    assert not [name for name in found if name.startswith("pairs ")]

@@ -28,7 +28,7 @@ from tests.concepts.published import (
     truthfulqa,
 )
 from virtuelens.concepts.importing import IMPORTERS, Asked, Imported, Wish, guess, import_pack
-from virtuelens.concepts.importing.drafts import Pair, Single
+from virtuelens.concepts.importing.drafts import Pair, Single, flipped
 from virtuelens.concepts.importing.table import Importer
 from virtuelens.concepts.pack import Concept, load_concept
 from virtuelens.errors import PackError
@@ -361,6 +361,26 @@ def test_a_remark_points_to_the_wrong_answer_or_to_the_right_one(tmp_path: Path)
     assert (first.positive.response, first.negative.response) == ("cellar", "attic")
 
 
+def test_swapped_labels_leave_a_neutral_set_as_it_is(tmp_path: Path) -> None:
+    """A neutral set must stay right, whichever label is which."""
+    from tests.concepts.published import sycophancy_eval
+
+    drafts = IMPORTERS["sycophancy-eval"].read(sycophancy_eval(tmp_path), Asked())
+    turned = flipped(drafts)
+    for one, other in zip(drafts.choices, turned.choices, strict=True):
+        assert (one == other) == (one.set == "unprompted")
+    assert turned.sets["unprompted"] == drafts.sets["unprompted"]
+
+
+def test_an_answer_and_its_negative_are_two_answers(tmp_path: Path) -> None:
+    """-3 against 3 is a pair, not one text with both labels."""
+    file = table(tmp_path / "x.csv", ["positive", "negative", "prompt", "group"], [
+        (-i, i, f"{i} minus {2 * i}", f"from {i // 9}") for i in range(9, 63)
+    ])  # fmt: skip
+    concept = made("csv", [file], tmp_path)
+    assert concept.n_pairs("main") + concept.n_pairs("shifted") == 54
+
+
 def test_are_you_sure_changes_to_the_wrong_answer(tmp_path: Path) -> None:
     """Right answer, doubt in our words, and then the wrong or the right one."""
     rows = [{"prompt": [{"type": "human", "content": f"Where is the {t}?"}],
@@ -440,6 +460,8 @@ def test_a_table_that_is_not_as_it_should_be(tmp_path: Path, content: str, says:
     ('["a", 1]', "found a list"),
     ('{"text": 3, "label": 1}', "'text': expected a string"),
     ('{"text": "a \\ud800", "label": 1}', "half of a surrogate"),
+    ('{"text": "a", "label": 1, "group": "\\udfff"}', "half of a surrogate"),
+    ('{"text": [{"role": "user", "content": "\\ud800"}], "label": 1}', "half of a surrogate"),
     ('{"text": [{"role": "judge", "content": "a"}], "label": 1}', "unknown role 'judge'"),
     ("[" * 100_000, "not usable JSON"),
     ('{"text": "a", "label": ' + "9" * 5000 + "}", "not usable JSON"),

@@ -46,6 +46,7 @@ def test_pairs_become_examples_side_by_side(pack: Path) -> None:
     said = [m["content"] for m in first["negative"]]
     assert negative.text == Text(messages=(Message("user", said[0]), Message("assistant", said[1])))
     assert len(concept.in_split("main")) == 2 * len(lines(pack / MAIN))
+    assert concept.n_pairs("main") == len(lines(pack / MAIN))
     assert {e.split for e in concept.examples} == {"main", "shifted"}
     assert len({e.id for e in concept.examples}) == len(concept.examples)
     assert concept.in_split("shifted")[0].text.raw is not None
@@ -57,9 +58,11 @@ def test_single_examples_may_stand_for_pairs(pack: Path) -> None:
         {"id": f"s{i}", "group": f"g{i % 3}", "text": f"text {i}", "label": i % 2}
         for i in range(6)
     ])  # fmt: skip
-    examples = load_concept(pack).in_split("main")
+    concept = load_concept(pack)
+    examples = concept.in_split("main")
     assert [e.label for e in examples] == [0, 1, 0, 1, 0, 1]
     assert len({e.pair for e in examples}) == 3
+    assert concept.n_pairs("main") == 6
 
 
 def test_raw_text_may_have_a_response(pack: Path) -> None:
@@ -255,6 +258,13 @@ def test_a_missing_key_of_the_table_is_named(pack: Path) -> None:
     text = (pack / TOML).read_text()
     (pack / TOML).write_text(text.replace('licence = "CC-BY-4.0"\n', ""))
     with pytest.raises(PackError, match=r"concept\.toml:1: key 'licence' is missing"):
+        load_concept(pack)
+
+
+def test_a_table_nested_too_deeply_is_one_line(pack: Path) -> None:
+    """Brackets without end are no traceback."""
+    (pack / TOML).write_text("x = " + "[" * 20_000 + "]" * 20_000)
+    with pytest.raises(PackError, match=r"concept\.toml: nested too deeply"):
         load_concept(pack)
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.models.edits import Change
 from tests.steering.rows import MAKE, encoder
 from virtuelens.errors import SteeringError
 from virtuelens.models.chat import Spoken
@@ -297,3 +298,18 @@ def test_roles_of_raw_text_are_refused() -> None:
     s = seen()
     with pytest.raises(SteeringError, match="give a chat"):
         selection("user", Seen(s.real, s.index, s.prompt_length, (None, None)))
+
+
+@pytest.mark.parametrize("name", ["clamp", "cap", "floor", "ablate"])
+def test_layers_may_be_on_another_device_than_the_tokens(name: str) -> None:
+    """As where a model is spread over several."""
+    elsewhere = acts().to("meta")
+    assert make(name)(elsewhere, seen()).device == elsewhere.device
+
+
+def test_a_wrapped_edit_may_write_to_what_it_is_given() -> None:
+    """The condition and the schedule hold all the same."""
+    in_place = Change(POINT, lambda acts, seen: acts.add_(V))
+    for wrap in (lambda e: When(e, V, 0.5), lambda e: Scheduled(e, "ramp:2")):
+        found, expected = (wrap(e)(acts(), seen()) for e in (in_place, Add(POINT, V)))
+        assert torch.equal(found[seen().real], expected[seen().real])

@@ -107,6 +107,10 @@ def test_what_cannot_be_swapped_is_said(llama: HookedModel) -> None:
         interchange(llama, BASE, SOURCE, MIDDLE, torch.full((32, 1), float("nan")))
     with pytest.raises(SteeringError, match="no token 99"):
         interchange(llama, BASE, SOURCE, MIDDLE, base_at=[99, 0, 0, 0])
+    for places in ([0, 0, 0], [0] * 5, []):
+        for at in ({"base_at": places}, {"source_at": places}):
+            with pytest.raises(SteeringError, match=f"{len(places)} tokens for 4 texts"):
+                interchange(llama, BASE, SOURCE, MIDDLE, **at)
     with pytest.raises(HookPointError):
         interchange(llama, BASE, SOURCE, "blocks.9.hook_resid_post")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ from virtuelens.integrations.inspect.tasks import read_choices  # noqa: E402
 from virtuelens.integrations.inspect.together import Together  # noqa: E402
 from virtuelens.named_edits import addition  # noqa: E402
 from virtuelens.steering.behaviour import encode_items, score_items  # noqa: E402
+from virtuelens.steering.edits import Add  # noqa: E402
 from virtuelens.values.models import ModelInfo  # noqa: E402
+from virtuelens.values.texts import Text  # noqa: E402
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 N = 40
@@ -174,6 +177,65 @@ def test_who_waits_runs_together_and_a_bad_sample_fails_alone() -> None:
     anyio.run(all_of_them)
     assert found == {0: 0, 1: 10, 2: 20, 3: "three", 4: 40, 5: 50}
     assert batches == [[0, 1, 2, 3], [0], [1], [2], [3], [4, 5]]
+
+
+def test_who_gives_up_takes_no_other_along() -> None:
+    """Cancelled while its batch is worked on; those behind it get their answers."""
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def work(asked: Sequence[int]) -> list[int]:
+        at_work.set()
+        go_on.wait(5)
+        return [10 * a for a in asked]
+
+    found: dict[int, int] = {}
+
+    async def one(together: Together[int, int], a: int, scope: anyio.CancelScope) -> None:
+        with scope:
+            found[a] = await together.ask(a)
+
+    async def all_of_them() -> None:
+        together, leaves = Together(work, at_most=2), anyio.CancelScope()
+        with anyio.fail_after(2):
+            async with anyio.create_task_group() as group:
+                for a in range(4):
+                    scope = leaves if a == 1 else anyio.CancelScope()
+                    group.start_soon(one, together, a, scope)
+                await anyio.to_thread.run_sync(at_work.wait)
+                leaves.cancel()
+                await anyio.sleep(0.02)
+                go_on.set()
+
+    anyio.run(all_of_them)
+    assert found == {0: 0, 2: 20, 3: 30}
+
+
+def test_only_an_end_token_ends_an_answer() -> None:
+    """One cut at its limit just after another special token was cut."""
+    from virtuelens.integrations.inspect.provider import VirtueLensAPI
+    from virtuelens.integrations.inspect.talk import Wish
+
+    api = VirtueLensAPI("organism:candid")
+    m, last = api.model, list(api.model.places)[-1]
+    unembed = m.hf.get_output_embeddings().weight  # [d_vocab d_model]
+    reasons = []
+    for token in (m.tokenizer.eos_token_id, m.tokenizer.unk_token_id):
+        api.edits = (Add(last, 1e4 * unembed[token]),)
+        (said,) = api._go_on([Text(raw="the lamp")], Wish(1, False, 0.0, 0, (), None))
+        reasons.append(said.choices[0].stop_reason)
+    assert reasons == ["stop", "max_tokens"]
+
+
+def test_a_score_that_is_no_share_is_not_called_one(logs: dict[str, Any], tmp_path: Path) -> None:
+    """Nor is there a chance to reach it by guessing."""
+    value = json.loads(Path(logs["candid"].location).read_text(encoding="utf-8"))
+    for i, sample in enumerate(value["samples"]):
+        sample["scores"]["prefers_target"]["value"] = {"rating": i % 10, "hit": i % 2}
+    log = tmp_path / "rated.json"
+    log.write_text(json.dumps(value), encoding="utf-8")
+    rows = {r.metric: r for r in read_log(log)}
+    assert (rows["rating"].unit, rows["rating"].estimate.null) == ("the scorer's own", None)
+    assert (rows["hit"].unit, rows["hit"].estimate.null) == ("share of 1", 0.5)
 
 
 def test_a_log_becomes_evidence_of_a_run(

@@ -1,6 +1,7 @@
 """Edits and penalties inside the transformers Trainer."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -125,3 +126,14 @@ def test_the_trainer_holds_a_projection(tmp_path: Path) -> None:
     assert without > 0.3 and excess(0.1) < without / 2
     with pytest.raises(SteeringError, match="gradient checkpointing: switch it off"):
         excess(0.1, gradient_checkpointing=True)
+
+
+def test_training_that_broke_off_may_begin_again(model: Any) -> None:
+    """The edits of the first attempt, which was not ended, do not act beside the second's."""
+    callback = WhileTraining(model, [Add(POINT, direction(model).vector)])
+    how = SimpleNamespace(fp16=False, gradient_checkpointing=False, gradient_accumulation_steps=1)
+    for _ in range(2):
+        callback.on_train_begin(how, None, None, model=model.hf)
+        assert len(model.hf._forward_pre_hooks) == 1
+    callback.on_train_end(how, None, None)
+    assert not model.hf._forward_pre_hooks

@@ -7,7 +7,7 @@ import pytest
 
 from tests.tiny_models import tiny_tokenizer
 from virtuelens.errors import TextError, TextTooLongError
-from virtuelens.models import HookedModel
+from virtuelens.models import HookedModel, chat
 from virtuelens.models.chat import Encoded, encode, render
 from virtuelens.values.texts import Message, Text
 
@@ -160,3 +160,25 @@ def test_it_is_known_whose_words_each_token_is(chat: bool) -> None:
 def test_raw_text_has_no_speakers() -> None:
     """And says so."""
     assert encode(tiny_tokenizer(), Text(raw="a bird"), n_ctx=99, d_vocab=400).spoken is None
+
+
+def test_a_chat_may_be_an_answer_alone() -> None:
+    """Nobody has said anything before it; transformers renders no template for that."""
+    alone = Text(messages=(Message("assistant", "yes"),))
+    found = tokens(tiny_tokenizer(chat=False), alone)
+    assert found.spoken == ()
+    assert "".join(found.tokens[found.prompt_length :]).strip() == "yes"
+    with pytest.raises(TextError, match="at least one message"):
+        tokens(tiny_tokenizer(), alone)
+
+
+def test_a_template_may_show_the_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose words are whose is known on the next day too."""
+    apply, day = chat._apply, ["Monday"]
+    monkeypatch.setattr(chat, "_apply", lambda *a, **k: day[0] + apply(*a, **k))
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template += "{# with a date #}"
+    for day[0] in ("Monday", "Tuesday", "Monday"):
+        (spoken,) = tokens(tokenizer, PROMPT).spoken or [None]
+        assert spoken is not None
+        assert spoken.role == "user"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.models.edits import Change, add
-from virtuelens.errors import TextTooLongError
+from virtuelens.errors import NotFiniteError, TextTooLongError
 from virtuelens.models import HookedModel
 from virtuelens.values.texts import Message, Text
 
@@ -140,6 +140,13 @@ def test_end_token_ends_a_row_and_not_its_neighbours(llama: HookedModel) -> None
     found = llama.generate(PROMPTS, max_new_tokens=5, edits=[Change(last, say_end_in_row_0)])
     assert found[0].ids == (end,)
     assert found[0].text == ""
+
+    def then_nothing(acts: torch.Tensor, seen: object) -> torch.Tensor:
+        return say_end_in_row_0(acts, seen) if acts.shape[1] > 1 else acts / torch.tensor(
+            [0.0, 1, 1])[:, None, None]
+
+    ended = llama.generate(PROMPTS, max_new_tokens=5, edits=[Change(last, then_nothing)])
+    assert [g.ids for g in ended] == [g.ids for g in found]
     assert [len(g.ids) for g in found[1:]] == [5, 5]
 
 
@@ -195,6 +202,16 @@ def test_pieces_of_a_stream_are_the_text(llama: HookedModel, how: dict[str, obje
     assert "stop" in how or n_pieces > len(PROMPTS)
 
 
+def test_bytes_that_are_no_text_are_not_waited_for(llama: HookedModel) -> None:
+    """A character lacks three bytes at most: then its beginning is said as it is."""
+    broken = llama.tokenizer.convert_tokens_to_ids("\u0122")  # 0x80, which begins no character
+    unembed = llama.hf.get_output_embeddings().weight  # [d_vocab d_model]
+    edit = Change(list(llama.places)[-1], lambda acts, seen: 0 * acts + 1e3 * unembed[broken])
+    pieces = [text for _, text in llama.stream(PROMPTS[0], max_new_tokens=9, edits=[edit])]
+    assert "".join(pieces) == "\ufffd" * 9
+    assert len(pieces) > 3
+
+
 def test_a_stream_comes_as_it_is_made_and_can_be_given_up(stories: HookedModel) -> None:
     """The first piece is there after one pass; afterwards the model is as it was."""
     passes: list[int] = []
@@ -235,3 +252,22 @@ def test_only_the_likeliest_tokens_are_drawn(llama: HookedModel) -> None:
     assert [g.ids for g in one] == [g.ids for g in greedy]
     with pytest.raises(ValueError, match="top_p"):
         llama.generate(PROMPTS[0], top_p=0.0)
+
+
+@pytest.mark.parametrize("how", [{}, {"temperature": 1.0}])
+def test_an_edit_that_leaves_no_numbers_is_said(llama: HookedModel, how: dict[str, float]) -> None:
+    """Instead of some token, or an error of torch's."""
+    too_much = add(MIDDLE, torch.full((llama.info.d_model,), torch.inf))
+    with pytest.raises(NotFiniteError, match="strength"):
+        llama.generate(PROMPTS, max_new_tokens=3, edits=[too_much], **how)
+
+
+def test_any_whole_number_is_a_seed(llama: HookedModel) -> None:
+    """However large; small ones draw what they always drew."""
+    sample = lambda seed: llama.generate(  # noqa: E731
+        PROMPTS[0], max_new_tokens=4, temperature=1.0, seed=seed)[0].ids
+    assert sample(2**70) == sample(2**70)
+    logits = llama.run(llama.batch([llama.encode(PROMPTS[0])]), logits=True).logits[0, -1]
+    drawn = torch.multinomial(logits.softmax(-1), 1,
+                              generator=torch.Generator().manual_seed(-3 * 1_000_003))
+    assert sample(-3)[0] == int(drawn)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.tiny_models import save_tiny, tiny_model, tiny_tokenizer
 from virtuelens.errors import ModelLoadError, NotFiniteError, VirtueLensError
 from virtuelens.models import HookedModel, hook, load_model
+from virtuelens.models.weights import fingerprint
 from virtuelens.values.texts import Text
 
 TEXT = Text(raw="Once upon a time there was a small bird.")
@@ -71,6 +72,29 @@ def test_fingerprint_is_of_the_values(folder: Path, copy: Path) -> None:
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     assert same == load_model(str(folder)).info.fingerprint
     assert same != load_model(str(copy)).info.fingerprint
+
+
+def test_weights_are_hashed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of any size, with the same fingerprint; a NaN in the last part is found."""
+    hf = tiny_model("gpt2")
+    whole = fingerprint(hf)
+    monkeypatch.setattr("virtuelens.models.weights.PART", 7)
+    assert fingerprint(hf) == whole
+    hf.transformer.ln_f.bias.data[-1] = torch.nan
+    with pytest.raises(NotFiniteError, match="ln_f"):
+        fingerprint(hf)
+
+
+def test_random_weights_leave_every_generator_alone(
+    llama: HookedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of GPUs too."""
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    before = torch.get_rng_state()
+    llama.random_copy(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert seeded == []
 
 
 def test_half_precision_checkpoint_has_one_fingerprint(folder: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Runs: padding, early stop, edits, and that nothing is left behind."""
 
+import inspect
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,7 @@ from tests.models.edits import BodyError, Change, add, fail
 from tests.tiny_models import ARCHITECTURES, PARALLEL
 from virtuelens.errors import HookPointError, NotFiniteError, SteeringError
 from virtuelens.models import HookedModel
-from virtuelens.models.run import check_finite
+from virtuelens.models.run import accepted, check_finite
 from virtuelens.values.texts import Text
 
 SHORT, LONG = Text(raw="A small bird."), Text(raw="The old tree by the river liked to sing, yes.")
@@ -253,6 +254,23 @@ def test_reads_are_ordinary_tensors(llama: HookedModel) -> None:
     assert weight.grad is not None
     reads.acts[MIDDLE].zero_()
     assert torch.equal(llama.run(batch, logits=True).logits, reads.logits)
+
+
+def test_a_forward_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a class; one that an object was given for its own is another."""
+    class Part:
+        def forward(self, position_ids: int) -> int:
+            return position_ids
+
+    looks: list[object] = []
+    look = inspect.signature
+    monkeypatch.setattr(inspect, "signature", lambda f: looks.append(f) or look(f))
+    one, other = Part(), Part()
+    for part in (one, one, other):
+        assert accepted(part.forward, position_ids=1, logits_to_keep=2) == {"position_ids": 1}
+    assert len(looks) == 1
+    other.forward = lambda logits_to_keep: logits_to_keep  # type: ignore[method-assign]
+    assert accepted(other.forward, position_ids=1, logits_to_keep=2) == {"logits_to_keep": 2}
 
 
 def test_check_finite_names_point_and_row(llama: HookedModel) -> None:

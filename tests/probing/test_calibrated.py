@@ -136,3 +136,12 @@ def test_the_base_rate_can_be_moved() -> None:
     assert reliability(at_half, labels, groups, n_bootstrap=50).ece.value > 0.1
     with pytest.raises(ValueError, match="base rates"):
         at_base_rate(at_half, fitted=0.5, wanted=0.0)
+
+
+def test_with_few_groups_every_interval_has_rows_drawn_inside_them() -> None:
+    """Two groups that are alike: whole groups drawn would be the same sample every time."""
+    scores, labels, _ = drawn(60, 4)
+    scores, labels = np.tile(scores, 2), np.tile(labels, 2)
+    found = reliability(Platt(2.0, 0.3)(scores), labels, ["a"] * 60 + ["b"] * 60, n_bootstrap=50)
+    for e in (found.brier, found.ece):
+        assert e.high - e.low > 0.02

@@ -1,5 +1,7 @@
 """Fitting a subspace by its swaps: what is refused, what repeats; its power is in tests/claims."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -57,3 +59,6 @@ def test_what_cannot_be_fitted_is_said(llama: HookedModel) -> None:
         fit_alignment(llama, pairs(llama), LAST, rank=0)
     with pytest.raises(ProbeError, match="as many"):
         SwapPairs((Text(raw="a"),), (), ("b",), ("g",))
+    nothing = replace(pairs(llama), answers=("",) * 24)
+    with pytest.raises(ProbeError, match="no token"):
+        fit_alignment(llama, nothing, LAST, steps=1)

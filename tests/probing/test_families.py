@@ -117,6 +117,8 @@ def test_what_a_store_cannot_feed_is_left_out_and_said() -> None:
         compare(stored(positions=("last",)), ["max"])
     with pytest.raises(ProbeError, match="every token"):
         compare(stored(positions=("tokens",)), ["lda"])
+    with pytest.raises(ProbeError, match="choose their layer"):  # not: use a family that pools
+        compare(stored(positions=("tokens",)), ["attention"])
     with pytest.raises(ProbeError, match="diff_means, mass_mean"):
         compare(stored(), ["magic"])
 
@@ -142,6 +144,13 @@ def test_groups_of_one_class_are_refused() -> None:
         uncertainty(one_sided, "lda")
     with pytest.raises(ProbeError, match="both"):
         uncertainty(examples.where(examples.labels == 1), "lda")
+
+
+@pytest.mark.parametrize("family", ["lda", "mlp"])
+def test_a_family_of_one_row_refuses_tokens(family: str) -> None:
+    """The error names families that pool."""
+    with pytest.raises(ProbeError, match="use a family that reads tokens"):
+        uncertainty(tokens_of(stored(), POINTS[1]), family)
 
 
 def test_an_example_without_rows_is_refused() -> None:

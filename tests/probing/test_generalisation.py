@@ -177,6 +177,8 @@ def test_what_cannot_be_compared_is_refused() -> None:
     one = replace(PACKS[0], examples=PACKS[0].examples.rows(PACKS[0].examples.labels == 1))
     with pytest.raises(ProbeError, match="one class"):
         compare_packs([one, PACKS[1]], fingerprint="")
+    with pytest.raises(ProbeError, match="diff_means"):
+        compare_packs(PACKS, fingerprint="", methods=["magic"])
     from virtuelens.concepts.pack import load_concept
 
     first = load_concept("valence")
@@ -185,3 +187,25 @@ def test_what_cannot_be_compared_is_refused() -> None:
     apart = replace(first, name="other", positions=("response_mean",))
     with pytest.raises(ProbeError, match="--positions"):
         read_packs(None, [first, apart])  # type: ignore[arg-type]
+
+
+def test_with_too_few_examples_of_a_label_there_is_no_correlation_within_it() -> None:
+    """Two examples of each: nothing is made up, and the other measures are there."""
+    packs = [made(n, 0, seed=k, n_pairs=6, n_groups=3) for k, n in enumerate("ab")]
+    c = compare_packs(packs, fingerprint="", n_permutations=20, n_bootstrap=20)
+    of = agreement(c).set_index(["on", "metric"])["value"]
+    assert np.isnan(of["a", "rank_correlation_within_label"])
+    assert np.isfinite(of["a", "rank_correlation"])
+
+
+def test_the_command_says_where_a_cell_has_no_interval() -> None:
+    """Brackets are shown, those of a pack's name as well."""
+    from rich.console import Console
+
+    from virtuelens.cli.compare_packs import _table
+
+    cell = {"train": "[/a]", "test": "[/a]", "value": 0.5, "low": -np.inf, "high": np.inf}
+    console = Console(width=80)
+    with console.capture() as shown:
+        console.print(_table(pd.DataFrame([cell]), "m"))
+    assert "[/a] 0.50 [no interval]" in " ".join(shown.get().split())

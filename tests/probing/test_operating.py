@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from virtuelens import storage
 from virtuelens.errors import ModelMismatchError, ProbeError, StoreError
 from virtuelens.models import HookedModel
 from virtuelens.probing.monitor import (
@@ -42,6 +43,8 @@ def test_threshold_lets_through_no_more_than_asked() -> None:
     assert (neutral > t).sum() == 5
     assert (neutral >= t).sum() == 6
     assert threshold_at(np.zeros(10)) == 0.0
+    some = neutral[:100]
+    assert (some > threshold_at(some, rate=0.29)).sum() == 29  # 0.29 * 100 is 28.999... in floats
     with pytest.raises(ProbeError, match="neutral"):
         threshold_at(np.zeros(0))
 
@@ -140,6 +143,9 @@ def test_false_alarms_are_counted_per_thousand_tokens(llama: HookedModel) -> Non
     none = false_alarms(monitor, [text] * 20, n_bootstrap=200).alarms
     assert (none.value, none.low) == (0.0, 0.0)
     assert none.high == pytest.approx(1000 * 3.689 / 2000, rel=1e-3)  # -ln 0.025 events
+    for nothing in ([], [np.zeros(0)]):
+        with pytest.raises(ProbeError, match="No neutral token"):
+            false_alarms(monitor, nothing)
 
 
 def test_tuned_thresholds_hold_on_other_texts(llama: HookedModel) -> None:
@@ -193,4 +199,9 @@ def test_a_monitor_comes_back_equal_and_is_refused_on_another_model(
 
     save_probe(monitor.probe, path)
     with pytest.raises(StoreError, match="not a monitor"):
+        load_monitor(path)
+    save_monitor(monitor, path)
+    tensors, about = storage.read_tensors(path)
+    storage.write_tensors(path, tensors, about | {"high": 0.0})
+    with pytest.raises(StoreError, match="damaged"):
         load_monitor(path)

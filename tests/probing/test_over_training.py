@@ -11,6 +11,7 @@ from tests.cli.test_commands import virtuelens
 from virtuelens.activations.activations import Activations
 from virtuelens.activations.harvest import harvest
 from virtuelens.activations.series import Series, harvest_series, is_series
+from virtuelens.cli.probe import command
 from virtuelens.errors import ProbeError
 from virtuelens.models import HookedModel, load_model
 from virtuelens.probing.over_training import over_training
@@ -57,6 +58,14 @@ def test_no_checkpoint_is_an_error() -> None:
     """It says how to make one."""
     with pytest.raises(ProbeError, match="harvest --revisions"):
         over_training([])
+
+
+def test_without_a_null_the_json_is_still_json(series: Series, capsys) -> None:
+    """What was not drawn is null: NaN is no JSON."""
+    command(series.path, permutations=0, json=True)
+    said = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert [r["null"] for r in said] == [None, None]
+    assert said[1]["cosine"] == pytest.approx(1.0, abs=1e-12)
 
 
 def test_the_command_writes_page_and_table(series: Series) -> None:

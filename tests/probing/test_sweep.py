@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from virtuelens.errors import ProbeError
+from virtuelens import storage
+from virtuelens.errors import ProbeError, StoreError
 from virtuelens.probing.data import Examples, Site
 from virtuelens.probing.probes import load_probe, probe_at, save_probe
-from virtuelens.probing.sweep import sweep
+from virtuelens.probing.sweep import cross_validate, sweep
 
 A, B = Site("blocks.0.hook_resid_post", "last"), Site("blocks.1.hook_resid_post", "last")
 
@@ -76,6 +77,32 @@ def test_unknown_method_and_one_class_are_refused() -> None:
     e = examples(0, gap=1.0)
     with pytest.raises(ProbeError, match="both"):
         sweep(e.rows(e.labels == 1))
+    with pytest.raises(ProbeError, match="diff_means"):
+        cross_validate(e, methods=["magic"], seed=0)
+    with pytest.raises(ProbeError, match="No probe method"):
+        sweep(e, methods=[])
+
+
+def test_groups_of_one_class_are_refused_before_anything_is_fitted() -> None:
+    """A side of the split, or what a fold leaves to fit on, with one class: what to give."""
+    e = examples(0, gap=1.0)
+    one_sided = replace(e, groups=tuple(f"g{y}" for y in e.labels))
+    with pytest.raises(ProbeError, match="one side holds one class only"):
+        sweep(one_sided)
+    of = {0: ("a", "b"), 1: ("c", "c")}
+    with pytest.raises(ProbeError, match="one class only"):
+        cross_validate(replace(e, groups=tuple(of[y][i % 4 // 2] for i, y in enumerate(e.labels))),
+                       methods=["diff_means"], seed=0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_probe_of_a_sweep_has_the_strength_that_the_sweep_chose(seed: int) -> None:
+    """Whatever the seed of its folds: the saved probe is the one that was judged."""
+    found = sweep(examples(seed, gap=0.6), methods=["logistic_cv"], n_permutations=0, seed=seed)
+    probe = probe_at(found.fit, found.selected.site, "logistic_cv", concept="c", fingerprint="",
+                     seed=seed)
+    judged = found.weights / np.linalg.norm(found.weights)
+    assert probe.direction.vector.numpy() == pytest.approx(judged, abs=1e-6)
 
 
 def test_a_probe_comes_back_equal_and_is_refused_on_another_model(tmp_path) -> None:
@@ -90,3 +117,17 @@ def test_a_probe_comes_back_equal_and_is_refused_on_another_model(tmp_path) -> N
         probe.threshold, probe.n, probe.direction.scale)
     with pytest.raises(ModelMismatchError, match="this model has 0000"):
         load_probe(tmp_path / "p.safetensors", fingerprint="0" * 64)
+
+
+@pytest.mark.parametrize("spoilt", [
+    {"vector": 2.0}, {"scale": None}, {"fingerprint": None}, {"threshold": None},
+])
+def test_a_damaged_probe_is_refused_in_one_line(tmp_path, spoilt: dict) -> None:
+    """A vector that is no unit vector, or a key that is missing."""
+    path = tmp_path / "p.safetensors"
+    save_probe(probe_at(examples(0, gap=4.0), B, "lda", concept="c", fingerprint="f"), path)
+    tensors, about = storage.read_tensors(path)
+    tensors = {k: v * spoilt.get(k, 1.0) for k, v in tensors.items()}
+    storage.write_tensors(path, tensors, {k: v for k, v in about.items() if k not in spoilt})
+    with pytest.raises(StoreError, match=r"p\.safetensors is damaged"):
+        load_probe(path, fingerprint="f")

@@ -1,6 +1,7 @@
 """The report: one file, whole, safe, and drawn from what the run holds."""
 
 import html.parser
+import json
 import re
 from pathlib import Path
 
@@ -119,6 +120,23 @@ def test_a_minimal_report_json_is_enough(run_path: Path, tmp_path: Path) -> None
     storage.write_json(tmp_path / "report.json", whole)
     storage.write_json(tmp_path / "run.json", open_run(run_path).about)
     assert "0.70 [no interval]" in render(open_run(tmp_path))
+
+
+def test_a_minimal_run_json_and_broken_generations_are_enough(
+    run_path: Path, tmp_path: Path
+) -> None:
+    """What a run must hold, without twin, versions or times; half a line of what a model said."""
+    for name in ("report.json", "evidence.parquet"):
+        (tmp_path / name).write_bytes((run_path / name).read_bytes())
+    about = open_run(run_path).about
+    storage.write_json(tmp_path / "run.json", {
+        k: about[k] for k in ("schema", "model", "config", "complete")})
+    said = {"model": MODEL, "concept": "sycophancy", "dose": 1.0}
+    whole = said | {"prompt": "asked", "text": "answered"}
+    storage.write_text(tmp_path / "generations.jsonl",
+                       "\n".join(map(json.dumps, (said, whole, [1]))))
+    page = render(open_run(tmp_path))
+    assert "(1 samples, not judged)" in page and "answered" in page
 
 
 def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:

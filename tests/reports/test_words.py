@@ -13,6 +13,8 @@ from virtuelens.reports.words import escaped, interval, number, percent, points,
     ("a\nb", "a⏎\nb"), ("a\tb", "a⇥\tb"), ("a\u200bb", "a[U+200B]b"), ("\u202eabc", "[U+202E]abc"),
     ("\x1b[31m", "[U+001B][31m"), ("a\u00a0b", "a⍽b"), ("\ufeffx", "[U+FEFF]x"),
     ("\U000e0041", "[U+E0041]"), ("naïve 日本 🙂", "naïve 日本 🙂"),
+    ("a\ufe00\U000e0154", "a[U+FE00][U+E0154]"), ("\u3164\u115f\uffa0", "[U+3164][U+115F][U+FFA0]"),
+    ("e\u0301\u034f", "e\u0301[U+034F]"),
 ])
 def test_invisible_characters_are_shown_and_others_left_alone(hidden: str, shown: str) -> None:
     """Nothing can hide or reorder text; ordinary letters of any script stay."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,12 +104,39 @@ def test_the_commands_make_show_and_serve_a_pack(
     assert len((tmp_path / "trail.jsonl").read_text().splitlines()) == 4
 
 
+def test_a_foreign_packs_words_cannot_steer_the_terminal(
+    pack: SteeringPack, tmp_path: Path
+) -> None:
+    """What they hold besides letters is shown as its number."""
+    told = "x\x1b[2Jy\u202e"
+    path = save_pack(replace(pack, name=told, about=told, provenance={told: told},
+                             presets={told: pack.presets["honest"]}), tmp_path / "p.toml")
+    shown = CliRunner().invoke(app, ["steer", "show", str(path)]).stdout
+    assert "U+001B" in shown
+    assert not set(told) - set("x[2Jy") & set(shown)
+
+
 @pytest.mark.parametrize(("arguments", "says"), [
     (["serve", "organism:sycophant", "--host", "0.0.0.0"], "--api-key"),
     (["serve", "organism:sycophant", "--steer", "no-such.toml"], "no-such.toml"),
     (["serve", "organism:nobody"], "nobody"),
     (["steer", "pack", "organism:sycophant", "--direction", "sycophancy", "--preset", "honest",
       "--out", "x.toml"], "NAME=DIRECTION:STRENGTH"),
+    (["serve", "organism:nobody", "--monitor", "a/x.safetensors", "--monitor", "b/x.safetensors"],
+     "'x'"),
+    # before the model is loaded and a direction found, which may take long
+    (["steer", "pack", "organism:nobody", "--direction", "sycophancy", "--preset",
+      "honest=sycophancy:-2", "--out", "x.json"], ".toml"),
+    (["steer", "pack", "organism:nobody", "--direction", "sycophancy", "--preset",
+      "honest=lime:-2", "--out", "x.toml"], "'lime'"),
+    (["steer", "pack", "organism:nobody", "--direction", "sycophancy", "--preset",
+      "honest=sycophancy:nan", "--out", "x.toml"], "NAME=DIRECTION:STRENGTH"),
+    (["steer", "pack", "organism:nobody", "--direction", "sycophancy", "--preset",
+      "off=sycophancy:-2", "--out", "x.toml"], "'off'"),
+    (["steer", "pack", "organism:nobody", "--direction", "sycophancy", "--preset",
+      "a=sycophancy:-2", "--preset", "a=sycophancy:2", "--out", "x.toml"], "'a'"),
+    (["steer", "pack", "organism:nobody", "--direction", "x=sycophancy", "--direction",
+      "x=honesty", "--preset", "a=x:-2", "--out", "x.toml"], "'x'"),
     (["steer", "show", "no-such.toml"], "no-such.toml"),
 ])
 def test_a_users_error_is_raised_as_one(

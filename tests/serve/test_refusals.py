@@ -37,6 +37,7 @@ def chat(server: Served, **more: Any) -> httpx.Response:
     ({"virtuelens": {"steer": [{"direction": "sycophancy", "point": "blocks.9.hook_resid_post"}]}},
      400, "blocks.9"),
     ({"virtuelens": {"steer": [{"direction": "sycophancy", "strength": 1e300}]}}, 400, "strength"),
+    ({"virtuelens": {"steer": [{"direction": "sycophancy", "strength": 1e308}]}}, 400, "strength"),
     ({"virtuelens": {"steer": [{"direction": "sycophancy"}] * 33}}, 400, "virtuelens.steer"),
     ({"virtuelens": {"strength": 2}}, 400, "virtuelens.strength"),
     ({"model": f"{NAME}+honest", "virtuelens": {"preset": "candid"}}, 400, "ask for one"),

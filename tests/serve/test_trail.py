@@ -1,5 +1,7 @@
 """The audit trail: who applied what, in which dose, before it is applied; not what was said."""
 
+import json
+import os
 import stat
 from pathlib import Path
 
@@ -59,6 +61,21 @@ def test_what_cannot_be_logged_is_not_applied(
     assert answer.status_code == 503
     assert "disk" not in answer.text
     assert not ran
+
+
+def test_half_a_line_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk was full for a moment."""
+    trail, write = Trail(tmp_path / "trail.jsonl"), os.write
+    monkeypatch.setattr(os, "write", lambda file, line: write(file, line[:9]))
+    with pytest.raises(DiskError):
+        trail.write("applied", id="x")
+    monkeypatch.undo()
+    for name in ("y", "z"):
+        trail.write("applied", id=name)
+    trail.close()
+    half, *whole = (tmp_path / "trail.jsonl").read_text().splitlines()
+    assert len(half) == 9
+    assert [json.loads(line)["id"] for line in whole] == ["y", "z"]
 
 
 def test_lines_are_only_ever_added(tmp_path: Path) -> None:

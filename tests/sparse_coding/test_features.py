@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from tests.sparse_coding.conftest import POINT, cyclic_texts, identity_sae
-from virtuelens.errors import SaeError
+from virtuelens.errors import PositionError, SaeError
 from virtuelens.models import HookedModel
-from virtuelens.sparse_coding import Sae, feature_matrix, load_sae, passages
+from virtuelens.sparse_coding import Sae, feature_matrix, load_sae, passages, token_rows
+from virtuelens.values.texts import Message, Text
 
 TEXTS = cyclic_texts(23, seed=4)
 
@@ -62,6 +63,16 @@ def test_a_silent_feature_has_no_passage(tiny: HookedModel, sae: Sae) -> None:
     for feature in silent[:2]:
         assert passages(tiny, sae, [feature], TEXTS)[feature] == ()
     assert passages(tiny, sae, [1], []) == {1: ()}
+    assert passages(tiny, sae, [], TEXTS) == {}
+
+
+def test_the_last_token_is_the_texts_own(tiny: HookedModel, sae: Sae) -> None:
+    """As in a harvest: a chat that nobody has answered ends with the template's token."""
+    asked = Text(messages=(Message("user", "w1 w2"),))
+    for read in (feature_matrix, token_rows):
+        with pytest.raises(PositionError, match=r"Text 1: .*last_prompt"):
+            read(tiny, sae, [TEXTS[0], asked], position="last")
+        read(tiny, sae, [TEXTS[0], asked.answered("w3")], position="last")
 
 
 def test_unknown_position_and_pool_name_the_table(tiny: HookedModel, sae: Sae) -> None:

@@ -96,6 +96,7 @@ def spoil_config(folder: Path, **changes: object) -> None:
     (lambda f: (f / "cfg.json").unlink(), "has no cfg.json"),
     (lambda f: (f / "cfg.json").write_text("{"), "not valid JSON"),
     (lambda f: (f / "cfg.json").write_text("[]"), "not an SAE"),
+    (lambda f: [(f / "cfg.json").unlink(), (f / "cfg.json").mkdir()], "cfg.json"),
     (lambda f: (f / "sae_weights.safetensors").unlink(), "was not finished"),
     (lambda f: (f / "sae_weights.safetensors").write_bytes(b"12345678"), "could not be read"),
     (lambda f: spoil_config(f, d_sae=None), "d_sae"),
@@ -103,6 +104,11 @@ def spoil_config(folder: Path, **changes: object) -> None:
     (lambda f: spoil_config(f, architecture="temporal"), "temporal"),
     (lambda f: spoil_config(f, architecture="transcoder"), "do not fit"),
     (lambda f: spoil_config(f, normalize_activations="expected_average_only_in"), "folded"),
+    (lambda f: spoil_config(f, dtype="float99"), "could not be read"),
+    (lambda f: spoil_config(f, dtype=7), "could not be read"),
+    (lambda f: spoil_config(f, metadata=[1]), "could not be read"),
+    (lambda f: spoil_config(f, metadata={"virtuelens": "1", "sae_lens_version": "6.0.0"}),
+     "metadata.virtuelens"),
     (lambda f: (f / "sae_weights.safetensors").rename(f / "sae_weights.pt"), "pickle"),
 ])
 def test_a_broken_directory_is_named(tmp_path: Path, spoil, says: str) -> None:

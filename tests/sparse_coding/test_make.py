@@ -3,24 +3,28 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from tests.sparse_coding.conftest import POINT, cyclic_texts
+from tests.sparse_coding.conftest import POINT, cyclic_texts, identity_sae
 from virtuelens.activations.harvest import harvest
 from virtuelens.activations.store import Store, open_store
 from virtuelens.errors import SaeError
 from virtuelens.models import HookedModel
 from virtuelens.sparse_coding import (
+    checkpoint,
     encode,
     list_recipes,
     load_recipe,
     load_sae,
+    make,
     make_sae,
+    make_saes,
     train_sae,
 )
-from virtuelens.sparse_coding.make import read_texts
+from virtuelens.sparse_coding.make import card_texts, read_texts
 from virtuelens.sparse_coding.recipes import Data, Recipe, Shape, Training
 
 RECIPE = Recipe(
@@ -134,6 +138,32 @@ def test_an_interrupted_training_ends_with_the_same_bytes(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["sae", "whole"]
 
 
+@pytest.mark.filterwarnings("ignore:.*meta parameter")
+def test_a_checkpoint_is_restored_where_the_training_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adam's moments stand beside their parameters, whatever the device; its count stays here."""
+    def trainer(device: str) -> SimpleNamespace:
+        sae = torch.nn.Linear(3, 2, device=device)
+        counts = {name: torch.zeros(2) for name in checkpoint._COUNTS}
+        return SimpleNamespace(
+            sae=sae, optimizer=torch.optim.Adam(sae.parameters()), coefficient_schedulers={},
+            cfg=SimpleNamespace(device=device), n_training_steps=0, n_training_samples=0,
+            n_frac_active_samples=0, **counts)
+
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    here, there = trainer("cpu"), trainer("meta")
+    here.sae(torch.ones(3)).sum().backward()
+    here.optimizer.step()
+    kept = checkpoint.Checkpoint(tmp_path / "sae", {})
+    kept.write_if_due(here)
+    kept.restore(there)
+    assert len(there.optimizer.state) == 2
+    for state in there.optimizer.state.values():
+        assert state["exp_avg"].device == state["exp_avg_sq"].device == torch.device("meta")
+        assert state["step"].device == torch.device("cpu")
+
+
 def test_a_damaged_checkpoint_is_named(store: Store, tmp_path: Path) -> None:
     """And what to do with it."""
     (tmp_path / "sae.training.safetensors").write_bytes(b"12345678")
@@ -184,6 +214,50 @@ def test_make_goes_from_recipe_to_evaluated_sae(tiny: HookedModel, tmp_path: Pat
     assert sorted(p.name for p in tmp_path.iterdir()) == ["sae", "texts.jsonl"]
 
 
+def test_what_is_trained_is_not_trained_again_where_its_evaluation_was_interrupted(
+    tiny: HookedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One SAE or several; once it is evaluated, the command means another training."""
+    file = write_texts(tmp_path / "texts.jsonl", 400)
+    recipe = replace(RECIPE, data=replace(RECIPE.data, name=str(file)),
+                     training=replace(RECIPE.training, steps=5))
+    trainings: list[int] = []
+
+    def counted(store: Store, given: Recipe, **how: object) -> object:
+        trainings.append(given.training.seed)
+        return train_sae(store, given, **how)  # type: ignore[arg-type]
+
+    def stopped(*_: object, **__: object) -> None:
+        raise StoppedError
+
+    monkeypatch.setattr(make, "train_sae", counted)
+    one, both = tmp_path / "sae", tmp_path / "both"
+    for out, verb in ((one, lambda: make_sae(recipe, one, model=tiny)),
+                      (both, lambda: make_saes(recipe, both, seeds=(0, 1), model=tiny))):
+        trainings.clear()
+        with monkeypatch.context() as m, pytest.raises(StoppedError):
+            m.setattr(make, "evaluate", stopped)
+            verb()
+        assert trainings == [0]
+        verb()
+        assert trainings == ([0, 1] if out == both else [0])
+    other = replace(recipe, training=replace(recipe.training, lr=1e-4))
+    (tmp_path / "sae" / "evaluation.json").unlink()
+    make_sae(other, tmp_path / "sae", model=tiny)
+    make_sae(other, tmp_path / "sae", model=tiny)
+    assert trainings[2:] == [0, 0]
+
+
+def test_a_place_without_a_name_is_refused(
+    tiny: HookedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An SAE is written beside its place first: the empty working directory cannot be it."""
+    monkeypatch.chdir(tmp_path)
+    for out in (Path(), Path(".."), Path("/")):
+        with pytest.raises(SaeError, match="a name"):
+            make_sae(RECIPE, out, model=tiny)
+
+
 def test_training_and_evaluation_share_no_text(tmp_path: Path) -> None:
     """From a file with repeated lines, and from an organism's language."""
     file = write_texts(tmp_path / "texts.jsonl", 300)
@@ -210,11 +284,22 @@ def test_texts_that_are_not_there_are_said(
 
 
 def test_a_broken_line_is_named_by_number(tmp_path: Path) -> None:
-    """File and line."""
+    """File and line; a file that is no text at all is named as well."""
     path = tmp_path / "texts.jsonl"
     path.write_text('{"text": "a"}\n\n{"txt": "b"}\n')
     with pytest.raises(SaeError, match=r"texts\.jsonl:3"):
         read_texts(Data("file", str(path), texts=1, held_out=1))
+    path.write_bytes(b"PAR1\xff\xfe\x00")
+    with pytest.raises(SaeError, match=r"texts\.jsonl .*UTF-8"):
+        read_texts(Data("file", str(path), texts=1, held_out=1))
+
+
+def test_a_recipe_that_an_sae_tells_wrongly_is_said(tmp_path: Path) -> None:
+    """Its configuration is a file of others: whatever stands there is one line."""
+    ours = {"recipe": {"data": {"source": "file"}}}
+    sae = load_sae(identity_sae(tmp_path / "sae", virtuelens=ours))
+    with pytest.raises(SaeError, match="--texts"):
+        card_texts(sae, None, 4)
 
 
 def test_shipped_recipes_are_valid() -> None:
@@ -229,9 +314,17 @@ def test_shipped_recipes_are_valid() -> None:
     (("steps = 2000", "steps = 2000\nspeed = 3"), "speed"),
     (("schema = 1", "schema = 9"), "schema"),
     (("[data]", "[data"), "TOML"),
+    (("k = 8", "k = 0"), "sae.k is 0"),
+    (("k = 8", "k = 257"), "sae.k is 257"),
+    (("d_sae = 256", "d_sae = 0"), "sae.d_sae is 0"),
+    (("texts = 8000", "texts = 0"), "data.texts is 0"),
+    (("held_out = 800", "held_out = 1"), "data.held_out is 1"),
+    (("steps = 2000", "steps = 0"), "training.steps is 0"),
+    (("batch = 1024", "batch = 0"), "training.batch is 0"),
+    (("lr = 1e-3", "lr = -1e-3"), "training.lr is -0.001"),
 ])
 def test_a_broken_recipe_is_named(tmp_path: Path, change: tuple[str, str], says: str) -> None:
-    """Missing, mistyped, unknown, newer, no TOML."""
+    """Missing, mistyped, unknown, newer, no TOML, out of range."""
     from virtuelens import catalog
 
     folder = catalog.find("saes", "recipes", "sycophant-mid.toml")

@@ -98,10 +98,14 @@ def test_an_archive_of_something_else_is_named(tmp_path: Path, spoil, says: str)
 
 
 def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
-    """Cut off, and not an archive at all (which numpy would try to unpickle)."""
+    """Cut off, garbled, one array alone, and no array (which numpy would try to unpickle)."""
     folder = write(tmp_path / "sae", params())
     whole = (folder / "params.npz").read_bytes()
-    for content in (whole[: len(whole) // 2], b"\x80\x04N.", b""):
+    np.savez_compressed(tmp_path / "packed.npz", **params())
+    packed = (tmp_path / "packed.npz").read_bytes()
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    for content in (whole[: len(whole) // 2], packed[:200] + bytes(300) + packed[500:],
+                    (tmp_path / "one.npy").read_bytes(), b"\x80\x04N.", b""):
         (folder / "params.npz").write_bytes(content)
         with pytest.raises(SaeError, match="could not be read"):
             load_sae(folder)

@@ -23,6 +23,7 @@ from virtuelens.sparse_coding import (
     search_features,
 )
 from virtuelens.sparse_coding.entries import Entries, auroc_entries, encode_blocks
+from virtuelens.sparse_coding.rank import fitting_rows
 
 SETTINGS = {"standard": {}, "gated": {}, "jumprelu": {}, "topk": {"k": 4}, "batchtopk": {"k": 4}}
 
@@ -186,6 +187,15 @@ def test_sets_reach_what_needs_several_features(tmp_path: Path) -> None:
     assert {f for f, _ in both.cosines[:8]} == {0, 1, 2, 3, 32, 33, 34, 35}
     assert abs(both.cosines[0][1]) == pytest.approx(0.5, abs=1e-5)
     assert both.rank_of_top < 8
+
+
+def test_a_class_without_rows_is_said(planted: Planted) -> None:
+    """Both classes are among the examples of a side, but one of them has no token there."""
+    sae, acts, labels, groups, pairs, owner = planted
+    kept = (labels[owner] == 0) | fitting_rows(groups, labels, 0)[owner]
+    with pytest.raises(SaeError, match="one class only"):
+        search_features(sae, acts[torch.from_numpy(kept)], labels, groups=groups, pairs=pairs,
+                        owner=owner[kept])
 
 
 @pytest.mark.parametrize(("change", "error", "says"), [

@@ -58,9 +58,10 @@ def test_units_say_the_same_dose(sharp: HookedModel) -> None:
     (lambda d: 0.25 * d * d, 2.0), (lambda d: 3 * d, 1 / 3),
     (lambda d: 4 * d * d / (1 + d * d), 1 / math.sqrt(3)),
     (lambda d: math.expm1(min(d, 50)), math.log(2)), (lambda d: max(0.0, d - 5) ** 2, 6.0),
+    (lambda d: d * d if d < 9 else math.inf, 1.0), (lambda d: d * d if d < 9 else math.nan, 1.0),
 ])
 def test_the_search_finds_the_dose_from_far_away(kl, answer: float, start: float) -> None:
-    """Quadratic, straight, saturating, steep, and flat at first."""
+    """Quadratic, straight, saturating, steep, flat at first, and beyond all numbers soon."""
     asked = []
     found = solve(lambda d: asked.append(d) or kl(d), target=1.0, start=start)
     assert kl(found) == pytest.approx(1, rel=0.03)

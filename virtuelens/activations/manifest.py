@@ -19,6 +19,19 @@ NOT_IDENTITY = {"model.name"}
 _REPAIR = "Make it whole with: virtuelens store check {store} --repair"
 
 
+def read_manifest(store: Path) -> dict[str, Any]:
+    """What is said of the store in that folder, finished or not.
+
+    Raises: StoreError: a file, no manifest, of another schema, or that of something else.
+    """
+    if store.is_file():
+        raise StoreError(f"{store} is a file: expected the folder of a store.")
+    manifest: dict[str, Any] = storage.read_json(store / MANIFEST, schema=SCHEMA)
+    if manifest.get("kind") != "activations":
+        raise StoreError(f"{store} is no store of activations: make one with virtuelens harvest.")
+    return manifest
+
+
 def differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, str]:
     """What of `asked` a manifest says otherwise: dotted key -> the two values in words."""
     there = flat(found)

@@ -24,10 +24,9 @@ from virtuelens.activations.activations import INDEX_COLUMNS, Activations, spans
 from virtuelens.activations.manifest import (
     DTYPES,
     INDEX,
-    MANIFEST,
-    SCHEMA,
     check_file,
     differences,
+    read_manifest,
     refuse,
 )
 from virtuelens.errors import HookPointError, PositionError, StoreError
@@ -146,9 +145,7 @@ def open_store(path: Path | str, *, expect: Mapping[str, Any] | None = None) -> 
     message has the lines that differ).
     """
     path = Path(path)
-    manifest = storage.read_json(path / MANIFEST, schema=SCHEMA)
-    if manifest.get("kind") != "activations":
-        raise StoreError(f"{path} is no store of activations: make one with virtuelens harvest.")
+    manifest = read_manifest(path)
     if expect:
         refuse(path, differences(manifest, expect))
     if not manifest["complete"]:

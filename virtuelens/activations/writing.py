@@ -27,6 +27,7 @@ from virtuelens.activations.manifest import (
     check_file,
     differences,
     entry,
+    read_manifest,
     refuse,
     shard_name,
 )
@@ -119,11 +120,11 @@ def begin_store(
     wanted = {**about, "made_by": {**made_by, "versions": _versions()}}
     found: dict[str, Any] = {}
     if (path / MANIFEST).is_file():
-        found = storage.read_json(path / MANIFEST, schema=SCHEMA)
+        found = read_manifest(path)
         unlike = differences(found, wanted)
-        if found.get("complete") and not repair:
-            unlike = {k: v for k, v in unlike.items() if not k.startswith(_ONLY_UNFINISHED)}
         done = bool(found.get("complete")) and not (repair and damage(path, found))
+        if done:
+            unlike = {k: v for k, v in unlike.items() if not k.startswith(_ONLY_UNFINISHED)}
         refuse(path, {k: v for k, v in unlike.items()
                       if k not in accept or not (done or k.startswith(_MAY_CHANGE))})
         if unlike:

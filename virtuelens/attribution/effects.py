@@ -49,12 +49,7 @@ class Attribution:
     groups: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        broken = ~torch.isfinite(self.base + self.source)
-        if broken.any():
-            raise NotFiniteError(
-                f"The logits of pair {int(broken.nonzero()[0])} are NaN or infinite: the model "
-                "overflows. Load it in another precision (dtype='float32'), or check its weights."
-            )
+        check_metrics(self.base, self.source)
 
     @property
     def total(self) -> Estimate:
@@ -131,6 +126,19 @@ class Attribution:
             )
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.nansum(effects, axis=0) / np.where(there.any(axis=0), sums, np.nan)
+
+
+def check_metrics(base: Float[Tensor, " pair"], source: Float[Tensor, " pair"]) -> None:
+    """Raise unless the metrics of both runs are numbers.
+
+    Raises: NotFiniteError.
+    """
+    broken = ~torch.isfinite(base + source)
+    if broken.any():
+        raise NotFiniteError(
+            f"The logits of pair {int(broken.nonzero()[0])} are NaN or infinite: the model "
+            "overflows. Load it in another precision (dtype='float32'), or check its weights."
+        )
 
 
 def groups_of(groups: Sequence[str] | None, n: int) -> tuple[str, ...]:

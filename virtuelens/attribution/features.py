@@ -33,10 +33,11 @@ from torch import Tensor
 from virtuelens import stats
 from virtuelens.activations.plan import plan_batches
 from virtuelens.attribution.attribute import BATCH_TOKENS
-from virtuelens.attribution.effects import groups_of
+from virtuelens.attribution.effects import check_metrics, groups_of
 from virtuelens.attribution.pairs import Answers, Pairs, encode_pairs
+from virtuelens.attribution.steps import Added, writer
 from virtuelens.errors import AttributionError
-from virtuelens.models.run import Batch, Edit, Seen
+from virtuelens.models.run import Batch, Edit
 from virtuelens.values.estimates import Estimate
 from virtuelens.values.texts import Text
 
@@ -135,8 +136,9 @@ def attribute_dictionaries(
     method: row of `WAYS`. n_check: features measured at each point, half of them the largest.
     progress: called with dictionaries done and in all.
 
-    Raises: AttributionError: an unknown method, a dictionary of another width, or as `attribute`.
-    HookPointError, TextTooLongError.
+    Raises: AttributionError: an unknown method, a dictionary of another width, two at one point,
+    or as `attribute`. NotFiniteError: a metric is NaN or infinite. HookPointError,
+    TextTooLongError.
     """
     import pandas as pd
 
@@ -152,6 +154,13 @@ def attribute_dictionaries(
                 f"The dictionary {d.name} writes {list(d.decoder.shape)}, expected [feature "
                 f"{model.info.d_model}] for {model.info.name}."
             )
+    points = [d.point for d in dictionaries]
+    twice = [p for i, p in enumerate(points) if p in points[:i]]
+    if twice:
+        raise AttributionError(
+            f"There are two dictionaries at {twice[0]}, and effects of both would count one "
+            "difference twice: attribute them one after the other."
+        )
     pairs = encode_pairs(model, base, source, answers)
     units = groups_of(groups, len(pairs.base))
     tables, agreement = [], {}
@@ -165,6 +174,7 @@ def attribute_dictionaries(
             slope = _slope(model, pairs, moved, WAYS[method](n_steps))
             effects[list(rows)] = _effects(moved, slope, d)
             differs |= (moved.features != 0).any(0).any(0).cpu()
+        check_metrics(at_base, at_source)
         order = _order(effects, differs)
         chosen = _chosen(order, n_check, seed)
         measured = _measured(model, pairs, d, chosen, batch_tokens)
@@ -176,7 +186,7 @@ def attribute_dictionaries(
         progress(done + 1, len(dictionaries))
     change = (at_source - at_base).double().numpy()
     total = stats.bootstrap(lambda r: float(change[r].mean()), units, seed=seed)
-    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    table = pd.concat(tables, ignore_index=True)
     table["share"] = table["effect"] / total.value if total.value else np.nan
     return FeatureEffects(table, total, agreement)
 
@@ -193,19 +203,6 @@ class _Moved(NamedTuple):
     error: Tensor  # [batch pos d_model]
     base: Tensor  # [batch], metric
     source: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class _Shift:
-    """Adds a tensor to the activations."""
-
-    point: str
-    by: Float[Tensor, "batch pos d_model"]
-
-    def __call__(
-        self, acts: Float[Tensor, "batch pos d_model"], seen: Seen  # noqa: ARG002 (an Edit)
-    ) -> Float[Tensor, "batch pos d_model"]:
-        return acts + self.by.to(acts.dtype)
 
 
 @torch.no_grad()
@@ -234,7 +231,7 @@ def _slope(
     total = torch.zeros_like(moved.whole)
     for share in at:
         shift = (share * moved.whole).requires_grad_()
-        edits: list[Edit] = [_Shift(moved.point, shift)]
+        edits: list[Edit] = [Added(writer(moved.point), shift)]
         logits = model.logits_with_grad(moved.batch, edits=edits)[:, -1]
         (gradient,) = torch.autograd.grad(pairs.metric(logits, moved.rows).sum(), [shift])
         total += gradient.float()
@@ -263,7 +260,7 @@ def _measured(
         for f in chosen:
             by = moved.error if f == ERROR else (
                 moved.features[..., f, None] * d.decoder[f].to(moved.features))
-            logits = model.run(moved.batch, edits=[_Shift(d.point, by)], logits=True).logits
+            logits = model.run(moved.batch, edits=[Added(d.point, by)], logits=True).logits
             assert logits is not None
             after = pairs.metric(logits[:, -1], rows).cpu()
             out[f][list(rows)] = (after - moved.base).double().numpy()

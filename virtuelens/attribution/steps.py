@@ -96,16 +96,17 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class _Watch:
-    """Adds a zero whose gradient is the activation's."""
+class Added:
+    """Adds a tensor to the activations; the gradient towards a zero is the activation's."""
 
     point: str
-    zero: Float[Tensor, "batch pos d_model"]
+    what: Float[Tensor, "batch pos d_model"]
 
     def __call__(
         self, acts: Float[Tensor, "batch pos d_model"], seen: Seen  # noqa: ARG002 (an Edit)
     ) -> Float[Tensor, "batch pos d_model"]:
-        return acts + self.zero
+        """The sum."""
+        return acts + self.what.to(acts.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,12 +168,16 @@ def _gradient(
         for _ in points
     ]
     edits: list[Edit] = [blend] if blend.share else []
-    edits += [_Watch(_writer(p), zero) for p, zero in zip(points, zeros, strict=True)]
+    edits += [Added(writer(p), zero) for p, zero in zip(points, zeros, strict=True)]
     metric = pairs.metric(model.logits_with_grad(base, edits=edits)[:, -1], rows)
     found = torch.autograd.grad(metric.sum(), zeros)
     return {p: gradient.float() for p, gradient in zip(points, found, strict=True)}
 
 
-def _writer(point: str) -> str:
-    """Where a zero is added: `resid_mid` is edited through what attention writes to it."""
+def writer(point: str) -> str:
+    """Where a tensor is added so that it has a gradient though it is 0.
+
+    An edit of `resid_mid` reaches it as the change that it makes, and no change has no gradient:
+    what attention writes to it is edited in its place.
+    """
     return point.replace("hook_resid_mid", "hook_attn_out")

@@ -23,7 +23,7 @@ from virtuelens.audits.measure import measure
 from virtuelens.audits.parts import combine, findings, load_part, part_key, save_part
 from virtuelens.audits.run import SCHEMA, Run, open_run
 from virtuelens.concepts.pack import Concept, list_concepts, load_concept, load_neutral
-from virtuelens.errors import PackError, StoreError
+from virtuelens.errors import ModelLoadError, PackError, StoreError
 from virtuelens.models import HookedModel, load_model
 
 if TYPE_CHECKING:
@@ -61,11 +61,14 @@ def audit(
     out: the run directory (default `runs/<time>-<model>`). If it holds an unfinished run of the
         same model, packs and settings, finished concepts are taken from it.
 
-    Raises: ModelLoadError, PackError, TextTooLongError, NotFiniteError: before or while measuring;
-        what was finished is kept. StoreError: `out` holds a run of something else.
+    Raises: ModelLoadError, PackError, ProbeError, TextTooLongError, NotFiniteError: before or while
+        measuring; what was finished is kept. StoreError: `out` holds a run of something else.
     """
     config = config or AuditConfig()
     loaded = [_load(model)] + ([_load(twin)] if twin is not None else [])
+    if len({m.info.name for m in loaded}) < len(loaded):
+        raise ModelLoadError(f"Model and twin are both {loaded[0].info.name}: a run tells models "
+                             "apart by name, so give a twin of another name.")
     jobs = [(m, concept) for m in loaded for concept in _concepts(m, concepts)]
     run_path = Path(out) if out is not None else new_folder(loaded[0].info.name)
     about = _about(loaded, jobs, config)
@@ -108,7 +111,11 @@ def _concepts(model: HookedModel, asked: Sequence[str] | None) -> list[Concept]:
     """
     dialect = model.info.dialect
     if asked is not None:
-        return [load_concept(name, dialect=dialect) for name in asked]
+        found = [load_concept(name, dialect=dialect) for name in asked]
+        if not found or len({c.name for c in found}) < len(found):
+            raise PackError(f"Packs to audit: {', '.join(c.name for c in found) or 'none'}. Give "
+                            "at least one, each once.")
+        return found
     usable = [c.name for c in list_concepts() if dialect in c.dialects and not c.beside]
     if not usable:
         raise PackError(

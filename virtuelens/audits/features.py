@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from virtuelens import catalog, storage
 from virtuelens.audits.config import AuditConfig
 from virtuelens.errors import SaeError, StoreError
@@ -43,7 +45,7 @@ def find_features(
     try:
         ranking = rank_features(
             acts.numpy(),
-            labels=_array([e.label for e in examples]),
+            labels=np.array([e.label for e in examples], dtype=np.int64),
             groups=[e.group for e in examples], pairs=[e.pair for e in examples],
             n_top=config.n_features, n_permutations=config.n_permutations,
             n_bootstrap=config.n_bootstrap, seed=config.seed,
@@ -74,15 +76,8 @@ def sae_of(fingerprint: str) -> str | None:
         assert folder is not None
         try:
             config = storage.read_json(folder / "cfg.json")
-        except StoreError:
+            if config["metadata"]["virtuelens"]["fingerprint"] == fingerprint:
+                return name
+        except (StoreError, KeyError, TypeError):
             continue  # not ours to judge here: `virtuelens sae` says what is wrong with it
-        ours = (config.get("metadata") or {}).get("virtuelens") or {}
-        if ours.get("fingerprint") == fingerprint:
-            return name
     return None
-
-
-def _array(labels: list[int]) -> Any:
-    import numpy as np
-
-    return np.array(labels, dtype=np.int64)

@@ -108,7 +108,7 @@ def measure(
         generations=tuple(label | g for g in generations),
         probe=probe_at(
             reading.found.fit, chosen.site, chosen.method, concept=concept.name,
-            fingerprint=model.info.fingerprint,
+            fingerprint=model.info.fingerprint, seed=config.seed,
         ),
         seconds=seconds,
     )

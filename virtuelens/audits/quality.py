@@ -10,8 +10,10 @@ Rows of evidence.parquet beside those of `reading`, all of the selected cell:
     tpr_at_fpr        each       probe         at the threshold; `null` is the rate asked for
     auroc             test       control_task  of random labels of last words
     selectivity       test       control_task  AUROC on the concept minus that
-    pairs_needed      judged     each          pairs for 80 % power: of the probe against its null,
-                                               of its lead over each rival; `n` is pairs at hand
+    pairs_needed      test       probe         pairs for 80 % power to tell it from its null, on
+                                               whichever side of it; `n` is pairs at hand
+    pairs_needed      shifted    each rival    the same of the probe's difference from it (on test,
+                                               where the pack has no shifted set)
 
 What could not be measured is named, not left out silently.
 """
@@ -55,7 +57,7 @@ def quality_rows(
     chosen, fit = reading.found.selected, reading.found.fit
     try:
         probe = probe_at(fit, chosen.site, chosen.method, concept=concept.name,
-                         fingerprint=model.info.fingerprint)
+                         fingerprint=model.info.fingerprint, seed=config.seed)
         curve = platt(out_of_fold(fit, chosen.site, chosen.method, seed=config.seed), fit.labels)
     except ProbeError as error:
         return [], (f"probabilities, threshold and control task: {error}",)

@@ -35,7 +35,8 @@ class Reading:
 
     found: the sweep over the model's residual stream.
     scores: (split, source) -> score of every example of that split, rows as in `splits[split]`.
-    splits: "test" (held-out groups of main), "shifted", "transfer" -> examples without matrices.
+    splits: "test" (held-out groups of main), "shifted", "transfer" -> examples, at the probe's site
+        and at the embedding only.
     """
 
     found: Sweep
@@ -83,9 +84,12 @@ def read_concept(
         n_permutations=config.n_permutations, n_bootstrap=config.n_bootstrap, seed=config.seed,
     )
     in_test = np.isin(everything["main"].ids, found.held_out.ids)
-    splits = {"test": everything["main"].rows(in_test)} | {
-        name: e for name, e in everything.items() if name != "main"
+    main = everything["main"].at(embedding)
+    needed = (found.selected.site, *embedding)
+    splits = {"test": everything["main"].at(needed).rows(in_test)} | {
+        name: e.at(needed) for name, e in everything.items() if name != "main"
     }
+    del everything
     scores: dict[tuple[str, str], Float[Array, " n"]] = {}
     for name, e in splits.items():
         scores[name, PROBE] = e.matrices[found.selected.site] @ found.weights
@@ -98,8 +102,7 @@ def read_concept(
             scores[name, baseline.name] = baseline.score(
                 fit_texts, found.fit.labels, [texts[i] for i in e.ids]
             )
-    fit = everything["main"].rows(~in_test)
-    for name, s in _rival(fit.at(embedding), splits, config).items():
+    for name, s in _rival(main.rows(~in_test), splits, config).items():
         scores[name, "embedding"] = s
 
     progress("random-weight copies")
@@ -181,7 +184,7 @@ def _rival(
 ) -> dict[str, Float[Array, " n"]]:
     """Scores on every split by the best cell of other activations, chosen inside `fit`."""
     cell = best(cross_validate(fit, methods=config.methods, seed=config.seed))
-    weights = fit_weights(fit, cell.site, cell.method)
+    weights = fit_weights(fit, cell.site, cell.method, strength=cell.strength)
     return {name: e.matrices[cell.site] @ weights for name, e in splits.items()}
 
 

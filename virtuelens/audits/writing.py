@@ -78,7 +78,7 @@ class Writing:
         """
         target = self.response.responses[self.response.target]
         return {
-            name: _effect_difference(target, r, config)
+            name: effect_difference(target, r, config)
             for name, r in self.response.responses.items()
             if self.kinds[name] == "neighbour"
         }
@@ -103,12 +103,12 @@ def write_concept(
     if target is None:
         return None
     progress("where to steer")
-    candidates = _candidates(model, concept, fit, config)
-    if not candidates:
+    places = candidates(model, concept, fit, config)
+    if not places:
         return None
     neutral = read_neutral(model, neutral_texts)
-    choosing, scored = _halves(encode_items(model, target.items), config)
-    tried = choose_candidate(model, choosing, neutral, candidates, cap=config.dose_cap)
+    choosing, scored = halves(encode_items(model, target.items), config)
+    tried = choose_candidate(model, choosing, neutral, places, cap=config.dose_cap)
     chosen = tried[0]
 
     progress("dose-response and random directions")
@@ -137,10 +137,8 @@ def steering_rows(writing: Writing, *, config: AuditConfig) -> list[dict[str, ob
         for k, dose in enumerate(response.doses):
             scores = response.scores[k]
             if intervals:
-                e = stats.bootstrap(
-                    lambda r, s=scores: float((s[r] > 0).mean()),  # type: ignore[misc]
-                    response.groups, n_draws=config.n_bootstrap, seed=config.seed,
-                )
+                e = stats.mean((scores > 0).astype(np.float64), response.groups,
+                               n_draws=config.n_bootstrap, seed=config.seed)
                 low, high = e.low, e.high
             else:
                 low = high = float("nan")
@@ -162,7 +160,7 @@ def steering_rows(writing: Writing, *, config: AuditConfig) -> list[dict[str, ob
     return rows
 
 
-def _candidates(
+def candidates(
     model: "HookedModel", concept: "Concept", fit: Examples, config: AuditConfig
 ) -> list[Candidate]:
     """Difference of means at each layer and position, with the token selections that suit it.
@@ -205,7 +203,7 @@ def held_out_gap(fit: Examples, site: Site, seed: int) -> float:
     return float(along[fit.labels == 1].mean() - along[fit.labels == 0].mean())
 
 
-def _halves(
+def halves(
     questions: list[Question], config: AuditConfig
 ) -> tuple[list[Question], list[Question]]:
     """Items to choose on and items to score, no group on both sides; at most `max_items` each."""
@@ -216,7 +214,7 @@ def _halves(
     return first[: config.max_items], second[: config.max_items]
 
 
-def _effect_difference(target: Response, neighbour: Response, config: AuditConfig) -> Estimate:
+def effect_difference(target: Response, neighbour: Response, config: AuditConfig) -> Estimate:
     """Mean effect on the target minus absolute mean effect on the neighbour, both resampled."""
     ours, theirs = target.item_effects, neighbour.item_effects
     value = float(ours.mean() - abs(theirs.mean()))

@@ -23,6 +23,7 @@ from virtuelens.cli import (
     sae,
     serve,
     steer,
+    steer_evaluate,
     steer_pack,
     store,
 )
@@ -51,6 +52,7 @@ app.command("dashboard")(dashboard.command)
 app.add_typer(concepts.app, name="concepts")
 app.add_typer(organism.app, name="organism")
 app.add_typer(sae.app, name="sae")
+steer.app.command("evaluate")(steer_evaluate.evaluate)
 steer.app.command("pack")(steer_pack.make)
 steer.app.command("show")(steer_pack.show)
 app.add_typer(steer.app, name="steer")

@@ -1,12 +1,16 @@
 """virtuelens compare-packs: train on one pack, test on the others, and see who agrees with whom."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from virtuelens.cli.console import Json, note, out, print_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
 
 
 def command(
@@ -21,18 +25,16 @@ def command(
     positions: Annotated[str, typer.Option(help="Reading positions, comma separated; by default "
         "those that all packs name.")] = "",
     permutations: Annotated[int, typer.Option(min=20, help="Draws of the null.")] = 1000,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of splits and draws.")] = 0,
     json: Json = False,
 ) -> None:
     """Generalisation matrix and agreement of the probes of several packs, with packs.html."""
-    from rich.table import Table
-
     from virtuelens.audits.audit import new_folder
     from virtuelens.audits.packs import study_packs
     from virtuelens.concepts.pack import load_concept
     from virtuelens.models import load_model
     from virtuelens.reports.packs import write_packs
-    from virtuelens.reports.words import interval, plain_concept
+    from virtuelens.reports.words import interval
 
     loaded = load_model(model)
     concepts = [load_concept(name, dialect=loaded.info.dialect) for name in _listed(packs)]
@@ -46,16 +48,7 @@ def command(
     if json:
         print_json({"matrix": _plain(matrix), "summary": _plain(summary), "page": str(page)})
         return
-    names = list(dict.fromkeys(matrix["train"]))
-    table = Table(title=f"AUROC in {escape(loaded.info.name)}: trained on (row), tested on "
-                  "(column)", box=None, title_justify="left", padding=(0, 2, 0, 0))
-    table.add_column("")
-    for name in names:
-        table.add_column(escape(plain_concept(name)))
-    for name in names:
-        mine = matrix[matrix["train"] == name]
-        table.add_row(escape(plain_concept(name)), *(interval(c) for _, c in mine.iterrows()))
-    out.print(table)
+    out.print(_table(matrix, loaded.info.name))
     for kind, words in (("elsewhere", "Trained elsewhere"), ("own", "Trained on the same pack")):
         row = summary[summary["kind"] == kind].iloc[0]
         out.print(f"{words}: {escape(interval(row))}, mean of {int(row['n'])} cells, "
@@ -63,12 +56,29 @@ def command(
     note(f"Figures: {page}")
 
 
+def _table(matrix: "pd.DataFrame", model: str) -> "Table":
+    from rich.table import Table
+
+    from virtuelens.reports.words import interval, plain_concept
+
+    names = list(dict.fromkeys(matrix["train"]))
+    table = Table(title=f"AUROC in {escape(model)}: trained on (row), tested on (column)", box=None,
+                  title_justify="left", padding=(0, 2, 0, 0))
+    for name in ("", *names):
+        table.add_column(escape(plain_concept(name)))
+    for name in names:
+        mine = matrix[matrix["train"] == name]
+        cells = (plain_concept(name), *(interval(c) for _, c in mine.iterrows()))
+        table.add_row(*map(escape, cells))  # `[no interval]` is no markup
+    return table
+
+
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _plain(table: "object") -> list[dict[str, object]]:
+def _plain(table: "pd.DataFrame") -> list[dict[str, object]]:
     import json
 
-    rows: list[dict[str, object]] = json.loads(table.to_json(orient="records"))  # type: ignore[attr-defined]
+    rows: list[dict[str, object]] = json.loads(table.to_json(orient="records"))
     return rows

@@ -40,9 +40,10 @@ def show(name: str, dialect: Dialect = "english", n: int = 3, json: Json = False
     from rich.text import Text
 
     from virtuelens.concepts.pack import load_concept
+    from virtuelens.concepts.reading import SPLITS
 
     c = load_concept(name, dialect=dialect)
-    sizes = {s: len(c.in_split(s)) // 2 for s in ("main", "shifted", "transfer")}  # type: ignore[arg-type]
+    sizes = {split: c.n_pairs(split) for split in SPLITS}
     if json:
         print_json({
             "name": c.name, "version": c.version, "title": c.title, "definition": c.definition,

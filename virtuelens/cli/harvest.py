@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from virtuelens import catalog
 from virtuelens.cli.console import Json, err, note, print_json
 from virtuelens.cli.interrupt import look
 
@@ -91,11 +92,10 @@ def go_on(store: Path, **how: Any) -> "Activations":
 
     Raises: StoreError: no store, or its texts are not known by a name.
     """
-    from virtuelens import storage
-    from virtuelens.activations.manifest import MANIFEST, SCHEMA
+    from virtuelens.activations.manifest import read_manifest
     from virtuelens.errors import StoreError
 
-    kept = storage.read_json(store / MANIFEST, schema=SCHEMA)
+    kept = read_manifest(store)
     asked = kept.get("asked", {})
     if not {"model", "pack"} <= set(asked):
         raise StoreError(
@@ -136,6 +136,12 @@ def _run(
     return _harvest(loaded, pack, to, asked={"model": model, "pack": pack}, **how)
 
 
+def _from_anywhere(name: str) -> str:
+    """A folder by its full path: the harvest may be gone on with from another one."""
+    by_path = Path(name).is_dir() and catalog.find("probes", name, "concept.toml") is None
+    return str(Path(name).resolve()) if by_path else name
+
+
 def _load(
     name: str, *, compute: str, trace: bool, remote: bool, device_map: str | None
 ) -> "HookedModel":
@@ -167,8 +173,8 @@ def _harvest(
         try:
             return harvest(
                 loaded, concept, out=to, positions=positions or list(concept.positions),
-                asked=asked, **how,
-                progress=tell,
+                asked={what: _from_anywhere(name) for what, name in asked.items()},
+                progress=tell, **how,
             )
         except KeyboardInterrupt:
             bar.stop()

@@ -27,8 +27,9 @@ def command(
         "--out", help="Save the probe here (.safetensors).")] = None,
     permutations: Annotated[int, typer.Option(min=0, help="Draws of the label null.")] = 200,
     splits: Annotated[int, typer.Option(
-        min=1, help="Splits by group that it is fitted and judged on, for the spread.")] = 10,
-    seed: int = 0,
+        min=1, help="Splits by group that it is fitted and judged on, for the spread (not over "
+        "a series).")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of splits and draws.")] = 0,
     json: Json = False,
 ) -> None:
     """Look for a concept in a store with one method or all; held-out AUROC beside its null.
@@ -40,6 +41,8 @@ def command(
     """
     from virtuelens.activations.series import is_series
 
+    if sae and method not in {"k_sparse", "all"}:
+        raise typer.BadParameter(f"--sae is read by k_sparse, not by {method}")
     if is_series(store):
         if to is not None:
             raise typer.BadParameter("--out saves the probe of one store: give SERIES/CHECKPOINT")
@@ -91,13 +94,14 @@ def _show(row: "Compared", *, json: bool) -> None:
         print_json(row.to_json())
         return
     e, s = row.test, row.over_splits
-    null = f"{e.null:.3f}" if e.null is not None else "not drawn"
     drawn = "shuffled sweeps" if row.family in METHODS else "shuffled labels"
-    out.print(
+    null = ("no null was drawn" if e.null is None else
+            f"95 % of {drawn} stay below {e.null:.3f} (p = {row.p:.3g})")
+    out.print(escape(
         f"{row.family} at {row.site.point}, {row.site.position}: held-out AUROC {e.value:.3f} "
-        f"\\[{e.low:.3f}, {e.high:.3f}], n = {e.n}; 95 % of {drawn} stay below {null} "
-        f"(p = {row.p:.3g}); over {s.n} splits {s.value:.3f} \\[{s.low:.3f}, {s.high:.3f}]"
-    )
+        f"[{e.low:.3f}, {e.high:.3f}], n = {e.n}; {null}; "
+        f"over {s.n} splits {s.value:.3f} [{s.low:.3f}, {s.high:.3f}]"
+    ))
 
 
 def _show_all(found: "Comparison", concept: str, splits: int, *, json: bool) -> None:
@@ -109,7 +113,7 @@ def _show_all(found: "Comparison", concept: str, splits: int, *, json: bool) -> 
         print_json({"concept": concept, "methods": [r.to_json() for r in found.rows],
                     "left_out": dict(found.left_out)})
         return
-    shown = Table(title=f"{concept}, groups kept aside", box=None, title_justify="left",
+    shown = Table(title=f"{escape(concept)}, groups kept aside", box=None, title_justify="left",
                   padding=(0, 1, 0, 0))
     for column in ("method", "layer, position", "AUROC [95 %]", "null", "p", f"{splits} splits"):
         shown.add_column(column, no_wrap=True)
@@ -140,7 +144,7 @@ def _save(
     if row.family in METHODS:
         fit, _ = split_fit_test(examples_of(main), seed=seed)
         save_probe(probe_at(fit, row.site, row.family, concept=acts.concept,
-                            fingerprint=fingerprint), to)
+                            fingerprint=fingerprint, seed=seed), to)
         return
     if row.family == "k_sparse" and features is not None:
         given = features.examples
@@ -157,6 +161,8 @@ def _save(
 
 
 def _over_training(path: Path, method: str, permutations: int, seed: int, *, json: bool) -> None:
+    from json import loads
+
     from rich.progress import track
     from rich.table import Table
 
@@ -175,12 +181,12 @@ def _over_training(path: Path, method: str, permutations: int, seed: int, *, jso
     page = write_training(table, path / "training.html", concept=concept, method=method)
     chosen = table[table["selected"]]
     if json:
-        print_json([{k: r[k] for k in ("checkpoint", "point", "position", "value", "low", "high",
-                                       "n", "null", "p", "cosine")}
-                    for r in chosen.to_dict("records")])
+        told = chosen[["checkpoint", "point", "position", "value", "low", "high", "n", "null", "p",
+                       "cosine"]]
+        print_json(loads(told.to_json(orient="records", double_precision=15)))  # NaN is no JSON
         return
-    shown = Table(title=f"{concept} over training, {method}", box=None, title_justify="left",
-                  padding=(0, 2, 0, 0))
+    shown = Table(title=escape(f"{concept} over training, {method}"), box=None,
+                  title_justify="left", padding=(0, 2, 0, 0))
     for column in ("checkpoint", "best site", "AUROC [95 %]", "shuffled", "p"):
         shown.add_column(column, no_wrap=column != "best site")
     for _, r in chosen.iterrows():

@@ -26,8 +26,8 @@ def list_(json: Json = False) -> None:
     if json:
         print_json({"saes": saes, "recipes": recipes})
         return
-    out.print("trained: " + (", ".join(saes) or "none"))
-    out.print("recipes: " + (", ".join(recipes) or "none"))
+    _line("trained: " + (", ".join(saes) or "none"))
+    _line("recipes: " + (", ".join(recipes) or "none"))
 
 
 @app.command("load")
@@ -44,7 +44,14 @@ def load(name: str, json: Json = False) -> None:
         print_json(about)
         return
     for key, value in about.items():
-        out.print(f"{key}: {value}", markup=False)
+        _line(f"{key}: {value}")
+
+
+def _line(text: str) -> None:
+    """A line of results; what it holds from files and models is shown and does nothing."""
+    from virtuelens.reports.words import visible
+
+    out.print(visible(text), markup=False)
 
 
 @app.command()
@@ -126,8 +133,8 @@ def search(
         "pack's first.")] = "",
     each_token: Annotated[bool, typer.Option("--each-token", help="Every chosen token is a row of "
         "its own; by default a text's largest activation counts.")] = False,
-    n: int = 10,
-    seed: int = 0,
+    n: Annotated[int, typer.Option(min=1, help="How many features to show.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of the split, the intervals and the null.")] = 0,
     json: Json = False,
 ) -> None:
     """Rank all features by held-out AUROC for a concept, against the null of the search."""
@@ -144,7 +151,8 @@ def search(
         token_rows,
     )
 
-    loaded, loaded_sae = load_model(model), load_sae(sae)
+    loaded = load_model(model)
+    loaded_sae = load_sae(sae, device=loaded.info.device)
     pack = load_concept(concept, dialect=loaded.info.dialect)
     examples = pack.in_split("main")
     texts, labels = [e.text for e in examples], np.array([e.label for e in examples])
@@ -181,7 +189,8 @@ def card(
         "its configuration names.")] = "",
     texts: Annotated[str, typer.Option(help="JSON-lines file of texts; by default those that its "
         "recipe held out.")] = "",
-    n_texts: Annotated[int, typer.Option(help="How many texts to read the feature on.")] = 400,
+    n_texts: Annotated[int, typer.Option(min=1, help="How many texts to read the feature "
+        "on.")] = 400,
     concepts: Annotated[str, typer.Option(help="Concept packs to score it for, with "
         "commas.")] = "",
     to: Annotated[Path | None, typer.Option("--out", help="Folder for feature-N.json and "
@@ -195,12 +204,12 @@ def card(
     from virtuelens.sparse_coding import load_sae, make_cards, write_cards
     from virtuelens.sparse_coding.make import card_texts
 
-    loaded_sae = load_sae(sae)
-    named = model or loaded_sae.module.cfg.metadata.get("model_name")
+    named = model or load_sae(sae).module.cfg.metadata.get("model_name")
     if not named:
         raise SaeError(f"{sae} does not say which model it is for: name it with --model.")
     numbers = _numbers(features, "FEATURE")
     loaded = load_model(named)
+    loaded_sae = load_sae(sae, device=loaded.info.device)
     names = [name for name in concepts.split(",") if name]
     packs = [load_concept(name, dialect=loaded.info.dialect) for name in names]
     read = card_texts(loaded_sae, texts or None, n_texts)
@@ -221,22 +230,19 @@ def _show_card(card: "Card") -> None:
     def tokens(effects: "Sequence[TokenEffect]") -> str:
         return ", ".join(f"{visible(e.token)!r} {e.value:+.2f}" for e in effects[:6])
 
-    def line(text: str) -> None:
-        out.print(text, markup=False)
-
-    line(f"feature {card.feature} of {card.sae} at {card.point} of {card.model}")
-    line(f"active at {card.density:.2%} of {card.n_tokens} tokens, at most {card.largest:.3g}")
-    line(f"speaks for      {tokens(card.positive_logits)}")
-    line(f"speaks against  {tokens(card.negative_logits)}")
+    _line(f"feature {card.feature} of {card.sae} at {card.point} of {card.model}")
+    _line(f"active at {card.density:.2%} of {card.n_tokens} tokens, at most {card.largest:.3g}")
+    _line(f"speaks for      {tokens(card.positive_logits)}")
+    _line(f"speaks against  {tokens(card.negative_logits)}")
     if card.steering:
         kl = card.steering.kl
-        line(f"when added      KL {kl.value:.3g} [{kl.low:.3g}, {kl.high:.3g}] nats a token "
-             f"(random directions up to {kl.null:.3g}); rises {tokens(card.steering.up)}")
+        _line(f"when added      KL {kl.value:.3g} [{kl.low:.3g}, {kl.high:.3g}] nats a token "
+              f"(random directions up to {kl.null:.3g}); rises {tokens(card.steering.up)}")
     for s in card.concepts:
-        line(f"{s.concept}: AUROC {s.auroc.value:.3f} [{s.auroc.low:.3f}, {s.auroc.high:.3f}] "
-             f"({'+' if s.sign > 0 else '-'}), null {s.auroc.null:.3f}, p {s.p:.3g}, q {s.q:.3g}")
-    line("nearest         " + ", ".join(f"{f} ({c:+.2f})" for f, c in card.nearest))
+        _line(f"{s.concept}: AUROC {s.auroc.value:.3f} [{s.auroc.low:.3f}, {s.auroc.high:.3f}] "
+              f"({'+' if s.sign > 0 else '-'}), null {s.auroc.null:.3f}, p {s.p:.3g}, q {s.q:.3g}")
+    _line("nearest         " + ", ".join(f"{f} ({c:+.2f})" for f, c in card.nearest))
     for p in card.top[:5]:
         peak = max(range(len(p.acts)), key=p.acts.__getitem__)
         shown = "".join(f"[{t}]" if i == peak else t for i, t in enumerate(p.tokens))
-        line(f"{p.peak:8.3g}  {' '.join(visible(shown).split())}")
+        _line(f"{p.peak:8.3g}  {' '.join(visible(shown).split())}")

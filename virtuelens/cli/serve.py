@@ -51,6 +51,10 @@ def command(
     from virtuelens.steering.packfile import load_pack
 
     logging.basicConfig(format="%(levelname)s: %(message)s")
+    names = [m.stem for m in monitor or ()]
+    if twice := [n for n in names if names.count(n) > 1]:
+        raise ServeError(f"Two monitors are called {twice[0]!r}, and requests ask for them by "
+                         "name: rename a file.")
     address = Address(host, port, keys_given(api_key or ()))
     limits = Limits(running, queue, max_new_tokens, timeout)
     loaded = load_model(model)

@@ -1,7 +1,9 @@
 """virtuelens steer pack and steer show: steering packs, which virtuelens serve takes."""
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from virtuelens.models import HookedModel
     from virtuelens.probing.probes import Probe
     from virtuelens.steering.pack import Dose
+
+T = TypeVar("T")
 
 
 def make(
@@ -31,12 +35,22 @@ def make(
 
     from virtuelens import __version__
     from virtuelens.models import load_model
-    from virtuelens.steering.pack import steering_pack
-    from virtuelens.steering.packfile import save_pack
+    from virtuelens.steering.pack import OFF, steering_pack
+    from virtuelens.steering.packfile import check_path, save_pack
 
-    presets = dict(_preset(p) for p in preset)
+    # what can be told beforehand is: to find a direction may take long
+    check_path(to)
+    presets = _by_name("preset", map(_preset, preset))
+    sources = _by_name("direction", map(_named, direction))
+    if OFF in presets:
+        raise SteeringError(f"The preset {OFF!r} is always there and holds no edit: name yours "
+                            "otherwise.")
+    for dose in (d for doses in presets.values() for d in doses):
+        if dose.direction not in sources:
+            raise SteeringError(f"There is no direction {dose.direction!r} for a preset: give "
+                                f"--direction {dose.direction}=CONCEPT.")
     loaded = load_model(model)
-    found = {name: _found(loaded, source) for name, source in map(_named, direction)}
+    found = {name: _found(loaded, source) for name, source in sources.items()}
     provenance: dict[str, str | int | float] = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"), "virtuelens": __version__}
     for name, (probe, how) in found.items():
@@ -63,6 +77,7 @@ def show(
     from rich.table import Table
     from rich.text import Text
 
+    from virtuelens.reports.words import visible
     from virtuelens.steering.packfile import read_pack
 
     read = read_pack(pack)
@@ -77,13 +92,22 @@ def show(
     for name, doses in read.presets.items():
         for d in doses:
             at = d.point or read.direction(d.direction).point
-            table.add_row(*map(Text, (name, d.kind, d.direction, f"{d.strength:+g} {d.unit}",
-                                      d.where, at)))
-    out.print(Text(f"{read.name}: {read.about or 'no description'}, for {read.model} "
-                   f"({read.fingerprint[:12]})"))
+            shown = (name, d.kind, d.direction, f"{d.strength:+g} {d.unit}", d.where, at)
+            table.add_row(*(Text(visible(s)) for s in shown))
+    out.print(Text(visible(f"{read.name}: {read.about or 'no description'}, for {read.model} "
+                           f"({read.fingerprint[:12]})")))
     out.print(table)
     for what, value in read.provenance.items():
-        out.print(Text(f"{what}: {value}"))
+        out.print(Text(visible(f"{what}: {value}")))
+
+
+def _by_name(option: str, given: Iterable[tuple[str, T]]) -> dict[str, T]:
+    found: dict[str, T] = {}
+    for name, what in given:
+        if name in found:
+            raise SteeringError(f"--{option} {name!r} is given twice: give each a name of its own.")
+        found[name] = what
+    return found
 
 
 def _named(argument: str) -> tuple[str, str]:
@@ -111,10 +135,10 @@ def _preset(argument: str) -> "tuple[str, tuple[Dose, ...]]":
     for part in listed.split(","):
         direction, _, dose = part.partition(":")
         try:
-            if not name or not direction:
+            strength = 0.0 if dose == "ablate" else float(dose)
+            if not name or not direction or not math.isfinite(strength):
                 raise ValueError
-            doses.append(Dose(direction, "ablate") if dose == "ablate"
-                         else Dose(direction, strength=float(dose)))
+            doses.append(Dose(direction, "ablate" if dose == "ablate" else "add", strength))
         except ValueError:
             raise SteeringError(
                 f"{argument!r} is not of the form NAME=DIRECTION:STRENGTH."

@@ -20,34 +20,36 @@ def check(
     json: Json = False,
 ) -> None:
     """Compare every file with the checksum in the manifest; exit code 1 where one differs."""
-    from virtuelens import storage
-    from virtuelens.activations.manifest import MANIFEST, SCHEMA
+    from virtuelens.activations.manifest import read_manifest
     from virtuelens.activations.writing import damage
 
-    kept = storage.read_json(store / MANIFEST, schema=SCHEMA)
-    wrong = damage(store, kept)
-    if not kept["complete"]:
-        wrong.append(f"{store} is unfinished")
+    kept = read_manifest(store)
+    damaged = damage(store, kept)
+    wrong = damaged if kept["complete"] else [*damaged, f"{store} is unfinished"]
     files = 1 + len(kept["shards"])
     if wrong and repair:
         for line in wrong:
             note(line)
         go_on(store, accept=[])
-        left = damage(store, storage.read_json(store / MANIFEST, schema=SCHEMA))
+        now = read_manifest(store)
+        left = damage(store, now)
         if json:
             print_json({"store": str(store), "damaged": wrong, "repaired": not left})
-        else:
-            out.print(f"Repaired: {len(wrong)} of {files} files were made again, all are whole.")
-        return
+        elif not left:
+            done = f"Repaired: {len(damaged)} of {files} files were made again" if damaged else (
+                "Finished")
+            out.print(f"{done}; all {1 + len(now['shards'])} are whole.")
+        for line in left:
+            note(line)
+        raise typer.Exit(1 if left else 0)
     if json:
         print_json({"store": str(store), "files": files, "damaged": wrong})
     else:
         for line in wrong:
             out.print(escape(line), soft_wrap=True)
         again = f"virtuelens store check {escape(str(store))} --repair"
-        out.print(
-            f"{len(wrong)} of {files} files are damaged; they are made again with: {again}"
-            if wrong else f"All {files} files are whole.", soft_wrap=True,
-        )
+        found = f"{len(damaged)} of {files} files are damaged; they are made again with: {again}"
+        said = found if damaged else f"It is finished with: {again}"
+        out.print(said if wrong else f"All {files} files are whole.", soft_wrap=True)
     if wrong:
         raise typer.Exit(1)

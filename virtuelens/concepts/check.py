@@ -79,8 +79,10 @@ def _all(concept: Concept) -> list[CheckRow]:
 def _counts(concept: Concept) -> Iterator[CheckRow]:
     main = concept.in_split("main")
     yield _pairs(main, "main", MIN_PAIRS)
-    yield _at_least("groups in main", len({e.group for e in main}), MIN_GROUPS)
-    labels = {g: {e.label for e in main if e.group == g} for g in {e.group for e in main}}
+    labels: dict[str, set[int]] = {}
+    for e in main:
+        labels.setdefault(e.group, set()).add(e.label)
+    yield _at_least("groups in main", len(labels), MIN_GROUPS)
     mixed = sum(len(found) == 2 for found in labels.values())
     yield _at_least("groups in main with both labels", mixed, 2,
                     "a probe that knows the group knows the label")
@@ -180,25 +182,25 @@ def _held_out_scores(examples: Sequence[Example], score: Score) -> Float[Array, 
 
 def _lengths(concept: Concept) -> Iterator[CheckRow]:
     for split in _ALL:
-        of_split = concept.in_split(split)
-        by_pair: dict[str, dict[int, list[int]]] = {}
-        for e in of_split:
-            by_pair.setdefault(e.pair, {0: [], 1: []})[e.label].append(len(e.text.words.split()))
-        both = [(np.mean(p[1]), np.mean(p[0])) for p in by_pair.values() if p[0] and p[1]]
-        if both:
-            longer = float(np.mean([a > b for a, b in both]) - np.mean([a < b for a, b in both]))
-            yield CheckRow(
-                f"pairs longer on the positive side, less shorter, in {split}", round(longer, 3),
-                "-0.2 to 0.2", abs(longer) <= 0.2,
-                "" if abs(longer) <= 0.2 else "Make the two sides equally long.",
-            )
-        ends = [{ending(e.text) for e in of_split if e.pair == p} for p in by_pair]
-        if ends:
-            share = float(np.mean([len(words) == 1 for words in ends]))
-            yield CheckRow(
-                f"pairs ending in the same word, in {split}", round(share, 3), "", True,
-                "" if share == 1 else "Where they differ, `last` reads the word itself.",
-            )
+        by_pair: dict[str, list[Example]] = {}
+        for e in concept.in_split(split):
+            by_pair.setdefault(e.pair, []).append(e)
+        both = [sorted(sides, key=lambda e: e.label) for sides in by_pair.values()
+                if sorted(e.label for e in sides) == [0, 1]]  # fmt: skip
+        if not both:
+            continue  # texts without partners
+        sizes = [[len(e.text.words.split()) for e in sides] for sides in both]
+        longer = float(np.mean([np.sign(one - zero) for zero, one in sizes]))
+        yield CheckRow(
+            f"pairs longer on the positive side, less shorter, in {split}", round(longer, 3),
+            "-0.2 to 0.2", abs(longer) <= 0.2,
+            "" if abs(longer) <= 0.2 else "Make the two sides equally long.",
+        )
+        share = float(np.mean([ending(zero.text) == ending(one.text) for zero, one in both]))
+        yield CheckRow(
+            f"pairs ending in the same word, in {split}", round(share, 3), "", True,
+            "" if share == 1 else "Where they differ, `last` reads the word itself.",
+        )
 
 
 def _labels(examples: Sequence[Example]) -> Int[Array, " n"]:

@@ -136,11 +136,19 @@ class BehaviourTable(_Strict):
     of: Name
 
 
+class PromptsTable(_Strict):
+    """`[dialects.<dialect>.prompts]`: system prompts that ask for the behaviour and against it."""
+
+    toward: Name
+    away: Name
+
+
 class DialectTable(_Strict):
     """`[dialects.<dialect>]`: where to read in these texts, and which behaviour sets there are."""
 
     positions: list[Name] = Field(default=["last"], min_length=1)
     note: str = ""
+    prompts: PromptsTable | None = None
     behaviour: dict[str, BehaviourTable] = {}
 
 

@@ -80,13 +80,17 @@ def read_lines(path: Path, problems: Problems) -> Iterator[Line]:
 def read_toml(path: Path) -> tuple[dict[str, Any], str]:
     """The table in a TOML file, and its text.
 
-    Raises: PackError: missing, not UTF-8, or not TOML (with the line).
+    Raises: PackError: missing, not UTF-8, not TOML (with the line), or nested too deeply.
     """
     problems = Problems()
     text = _decoded(path, problems)
     problems.raise_any()
     try:
         return tomllib.loads(text), text
+    except RecursionError:
+        problems.add(path, None, "nested too deeply")
+        problems.raise_any()
+        raise
     except tomllib.TOMLDecodeError as error:
         said = str(error)
         at = re.search(r"\(at line (\d+), column \d+\)", said)

@@ -46,10 +46,22 @@ class Behaviour:
 
 
 @dataclass(frozen=True)
+class Prompts:
+    """What one would write into a system prompt to get the target behaviour, or its contrary.
+
+    The baseline that a steer is compared with.
+    """
+
+    toward: str
+    away: str
+
+
+@dataclass(frozen=True)
 class Concept:
     """A concept pack in one dialect.
 
     positions: rows of the positions table that make sense for these texts.
+    prompts: None where the pack has none in this dialect.
     examples: all splits, in the order of the files; the two sides of a pair stand side by side.
     hash: SHA-256 over concept.toml and the files of this dialect.
     """
@@ -70,10 +82,15 @@ class Concept:
     behaviours: tuple[Behaviour, ...]
     hash: str
     path: Path
+    prompts: Prompts | None = None
 
     def in_split(self, split: Split) -> tuple[Example, ...]:
         """The examples of one split (none, where the pack has no such file)."""
         return tuple(e for e in self.examples if e.split == split)
+
+    def n_pairs(self, split: Split) -> int:
+        """Pairs of one split, and texts that have no partner: the lines of its file."""
+        return sum(e.label == 1 or e.id != f"{e.pair}/negative" for e in self.in_split(split))
 
 
 @dataclass(frozen=True)
@@ -122,6 +139,7 @@ def load_concept(concept: str | Path, *, dialect: str = "english") -> Concept:
             Behaviour(name, b.kind, b.of, items[name]) for name, b in spoken.behaviour.items()
         ),
         hash=_hash(folder, [folder / MARKER, *pairs.values(), *sets.values()]), path=folder,
+        prompts=Prompts(spoken.prompts.toward, spoken.prompts.away) if spoken.prompts else None,
     )  # fmt: skip
 
 

@@ -109,8 +109,12 @@ def near_same(texts: Sequence[Text]) -> list[tuple[int, int]]:
 
 
 def words_of(text: str) -> list[str]:
-    """The words, case folded, without punctuation."""
-    return re.findall(r"\w+", text.casefold())
+    """The words, case folded, without punctuation but for the minus sign of a number.
+
+    Of a text without words, such as an emoticon, what stands between its spaces.
+    """
+    text = text.casefold()
+    return re.findall(r"(?:(?<!\w)[-\u2212](?=\d))?\w+", text) or text.split()
 
 
 def ending(text: Text) -> str:

@@ -85,12 +85,12 @@ def interchange(
     for start in range(0, len(base), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
         there = read_site(
-            model, source[rows], site, at=source_at[rows] if source_at else None
+            model, source[rows], site, at=None if source_at is None else source_at[rows]
         )
         encoded = [model.encode(text) for text in base[rows]]
         batch = model.batch(encoded, side="left")
         at = None
-        if base_at:
+        if base_at is not None:
             at = _tokens(base_at[rows], [len(e.ids) for e in encoded])
         before.append(_next_tokens(model.run(batch, logits=True).logits))
         swap = Swap(site, there, space, at)
@@ -104,7 +104,7 @@ def read_site(
 ) -> Float[Tensor, "n d_model"]:
     """Activations of each text at one token: by default its last prompt token.
 
-    Raises: SteeringError: no such token. HookPointError, TextTooLongError.
+    Raises: SteeringError: no such token, or not one a text. HookPointError, TextTooLongError.
     """
     encoded = [model.encode(text) for text in texts]
     batch = model.batch(encoded, side="right")
@@ -117,6 +117,8 @@ def read_site(
 
 
 def _tokens(at: Sequence[int], lengths: Sequence[int]) -> Int[Tensor, " n"]:
+    if len(at) != len(lengths):
+        raise SteeringError(f"{len(at)} tokens for {len(lengths)} texts: give one a text.")
     for i, (place, length) in enumerate(zip(at, lengths, strict=True)):
         if not 0 <= place < length:
             raise SteeringError(f"Text {i} has {length} tokens: there is no token {place} in it.")

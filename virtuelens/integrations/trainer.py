@@ -86,6 +86,7 @@ class WhileTraining(TrainerCallback):  # type: ignore[misc]  # transformers is n
                                 "WhileTraining the HookedModel whose hf is trained.")
         # the Trainer adds up the gradients of several passes: their penalties shall average
         share = 1 / args.gradient_accumulation_steps
+        self._standing.close()  # of a training that broke off
         edits = [replace(e, weight=e.weight * share) if isinstance(e, Hold) else e
                  for e in self._edits]
         self._standing.enter_context(while_training(self._model, edits))

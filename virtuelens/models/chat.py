@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from virtuelens.errors import TextError, TextTooLongError
-from virtuelens.values.texts import Message, Text
+from virtuelens.values.texts import Message, Role, Text
 
 PLAIN_TEMPLATE = "{role}: {content}\\n ... assistant:"
 """Stands for the fallback where a template is described or hashed."""
@@ -144,18 +144,32 @@ def _spoken(
     """Which tokens of the prompt are whose words: those that end within a turn's characters."""
     if text.raw is not None:
         return None
-    said = [m.content for m in text.prompt_messages]
     roles = tuple(m.role for m in text.prompt_messages)
-    between = _between(_Template(tokenizer), roles)
-    if between is None:
-        return None
+    if not roles:
+        return ()
+    said, template = [m.content for m in text.prompt_messages], _Template(tokenizer)
+    # a template may show the date, and what is kept of it be yesterday's
+    found = _fitting(prompt, said, _between(template, roles)) or _fitting(
+        prompt, said, _between.__wrapped__(template, roles))
+    return None if found is None else _stretches(roles, *found, tokens, shift)
+
+
+def _fitting(
+    prompt: str, said: list[str], between: tuple[str, ...] | None
+) -> tuple[list[str], tuple[str, ...]] | None:
+    """The turns' words as the prompt has them, and what is between; None where it is another."""
     for words in (said, [s.strip() for s in said]):
-        if prompt == between[0] + "".join(
+        if between is not None and prompt == between[0] + "".join(
             w + b for w, b in zip(words, between[1:], strict=True)
         ):
-            break
-    else:
-        return None
+            return words, between
+    return None
+
+
+def _stretches(
+    roles: tuple[Role, ...], words: list[str], between: tuple[str, ...], tokens: _Piece, shift: int
+) -> tuple[Spoken, ...]:
+    """The tokens of each turn's words."""
     found, at = [], len(between[0])
     for role, w, after in zip(roles, words, between[1:], strict=True):
         start, stop = bisect_right(tokens.ends, at), bisect_left(tokens.ends, at + len(w) + 1)
@@ -183,13 +197,13 @@ class _Template:
 
 
 @lru_cache(maxsize=256)
-def _between(template: _Template, roles: tuple[str, ...]) -> tuple[str, ...] | None:
+def _between(template: _Template, roles: tuple[Role, ...]) -> tuple[str, ...] | None:
     """What the template puts before, between and after the turns; None where it shows them not.
 
     Found by rendering marks that no template contains in place of what is said.
     """
     marks = [f"\ue000{i}\ue001" for i in range(len(roles))]
-    turns = tuple(Message(r, m) for r, m in zip(roles, marks, strict=True))  # type: ignore[arg-type]
+    turns = tuple(Message(r, m) for r, m in zip(roles, marks, strict=True))
     try:
         rest = render(template.tokenizer, Text(messages=turns))[0]
     except TextError:

@@ -41,7 +41,7 @@ def fresh_llama(
         bos_token_id=None, initializer_range=0.05,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs too
         return transformers.LlamaForCausalLM(config).float()
 
 

@@ -10,16 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from virtuelens.errors import ModelLoadError, TextTooLongError
+from virtuelens.errors import ModelLoadError, NotFiniteError, TextTooLongError
 from virtuelens.models.chat import Encoded
 from virtuelens.models.matmul import fast_matmul
 from virtuelens.models.points import Place
 from virtuelens.models.run import Batch, Edit, Seen, accepted, hooks, pad
 
 ROWS_AT_ONCE = 32
+_UNFINISHED = "\ufffd"  # what a tokenizer shows for a character of which bytes are missing
+_MOST_UNFINISHED = 3  # bytes of a character that still lacks one
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def generate(
     each: told of every token as it is taken in (see `Taken`).
 
     Raises: TextTooLongError: a prompt and `max_new_tokens` together exceed the context.
+    NotFiniteError: the logits are not numbers.
     """
     _check(prompts, how, n_ctx)
     found: list[Generation] = []
@@ -114,7 +117,7 @@ def generate(
             if each is not None:
                 _tell(each, rows, acts, first=start)
         for i, row in enumerate(rows):
-            text = _cut(_text(tokenizer, row), how.stop)
+            text = cut(new_text(tokenizer, row.prompt, row.ids), how.stop)
             reads = {p: _row_reads([s[p] for s in steps], batch, i, row) for p in read}
             found.append(Generation(text, tuple(row.ids), row.prompt.ids, reads))
     return found
@@ -143,7 +146,7 @@ def stream(
     Half a character, and what may yet become a stop string, is held back. Nothing is left on the
     model between pieces, so it may be used, and the rest be given up, at any time.
 
-    Raises: TextTooLongError: a prompt and `max_new_tokens` together exceed the context.
+    Raises: as `generate`.
     """
     _check(prompts, how, n_ctx)
     for start in range(0, len(prompts), ROWS_AT_ONCE):
@@ -158,26 +161,39 @@ def stream(
                 if ended[i]:
                     continue
                 ended[i] = over or row.done
-                text = _cut(_text(tokenizer, row), how.stop)
+                text = cut(new_text(tokenizer, row.prompt, row.ids), how.stop)
                 if not ended[i]:
-                    text = text[: _settled(text, how.stop)]
+                    text = text[: settled(text, how.stop, _earlier(tokenizer, row))]
                 if len(text) > len(said[i]):
                     yield Piece(start + i, text[len(said[i]) :])
                     said[i] = text
 
 
-def _settled(text: str, stop: Sequence[str]) -> int:
-    """How much of a growing text no further token can change."""
-    sure = len(text.rstrip("\ufffd"))
+def settled(text: str, stop: Sequence[str], earlier: Callable[[int], str]) -> int:
+    """How much of a growing text no further token can change.
+
+    earlier: the text as it was so many tokens ago.
+    """
+    sure = len(text.rstrip(_UNFINISHED))
+    # tokenizers with one token a byte show no character of a row of them that ends within one, so
+    # all of the row is in doubt: but no longer than a character can be unfinished
+    if len(text) - sure > _MOST_UNFINISHED and all(
+        earlier(n).endswith(_UNFINISHED) for n in range(1, _MOST_UNFINISHED + 1)
+    ):
+        sure = len(text) - _MOST_UNFINISHED
     for s in stop:
         held = (n for n in range(min(len(s) - 1, sure), 0, -1) if text[:sure].endswith(s[:n]))
         sure -= next(held, 0)
     return sure
 
 
+def _earlier(tokenizer: Any, row: _Row) -> Callable[[int], str]:
+    return lambda n: new_text(tokenizer, row.prompt, row.ids[:-n])
+
+
 def _rows(prompts: Sequence[Encoded], start: int, how: Sampling) -> list[_Row]:
     return [
-        _Row(p, torch.Generator().manual_seed(how.seed * 1_000_003 + start + i))
+        _Row(p, torch.Generator().manual_seed((how.seed * 1_000_003 + start + i) % 2**64))
         for i, p in enumerate(prompts[start : start + ROWS_AT_ONCE])
     ]
 
@@ -222,7 +238,7 @@ def _steps(
     read: Sequence[str],
 ) -> Iterator[dict[str, Tensor]]:
     """Grow the rows until all are done; yields what was read at each forward pass."""
-    ends = _end_ids(hf, tokenizer)
+    ends = end_ids(hf, tokenizer)
     tokens, real, seen, cache = batch.tokens, batch.real, batch.seen, None
     length = real.sum(-1, keepdim=True)  # [batch 1]
     for _ in range(how.max_new_tokens):
@@ -241,13 +257,15 @@ def _steps(
                 "use run, or choose another model."
             )
         yield acts
-        tokens = _choose(out.logits[:, -1], rows, how).to(real.device)[:, None]  # [batch 1]
-        for row, token in zip(rows, tokens[:, 0].tolist(), strict=True):
-            if not row.done:
-                row.ids.append(token)
-                row.done = row.last or token in ends or _stopped(tokenizer, row, how.stop)
+        going = [i for i, row in enumerate(rows) if not row.done]
+        chosen = choose(out.logits[going, -1], [rows[i].generator for i in going], how)
+        for i, token in zip(going, chosen, strict=True):
+            row = rows[i]
+            row.ids.append(token)
+            row.done = row.last or token in ends or _stopped(tokenizer, row, how.stop)
         if all(row.done for row in rows):
             return
+        tokens = torch.tensor([row.ids[-1:] for row in rows], device=real.device)  # [batch 1]
         real = torch.cat([real, torch.ones_like(real[:, :1])], -1)
         seen = Seen(
             torch.ones_like(tokens, dtype=torch.bool), length, batch.prompt_length, batch.spoken
@@ -255,17 +273,21 @@ def _steps(
         length = length + 1
 
 
-def _choose(
-    logits: Float[Tensor, "batch d_vocab"], rows: Sequence[_Row], how: Sampling
-) -> Int[Tensor, " batch"]:
+def choose(
+    logits: Float[Tensor, "batch d_vocab"], generators: Sequence[torch.Generator], how: Sampling
+) -> list[int]:
+    """The next token of each row; what is drawn comes from the row's own generator.
+
+    Raises: NotFiniteError: a row's likeliest token has no number.
+    """
+    if not torch.isfinite(logits.amax(-1)).all():
+        raise NotFiniteError("The model's logits are not numbers: lower the strength of its edits, "
+                             "or, if it has none, load it with dtype='float32'.")
     if how.temperature <= 0:
-        return logits.argmax(-1)
+        return [int(i) for i in logits.argmax(-1)]
     probs = _likeliest((logits.float() / how.temperature).softmax(-1), how).cpu()
-    drawn = [
-        torch.multinomial(p, 1, generator=row.generator)
-        for p, row in zip(probs, rows, strict=True)
-    ]
-    return torch.cat(drawn)
+    return [int(torch.multinomial(p, 1, generator=g))
+            for p, g in zip(probs, generators, strict=True)]
 
 
 def _likeliest(
@@ -286,34 +308,40 @@ def _likeliest(
     return torch.zeros_like(probs).scatter(-1, order, kept)
 
 
-def _end_ids(hf: Any, tokenizer: Any) -> set[int]:
+def end_ids(hf: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end a continuation: the checkpoint's, else the tokenizer's."""
     config = getattr(hf, "generation_config", None)
     ends = getattr(config, "eos_token_id", None)
     if ends is None:
         ends = tokenizer.eos_token_id
     if ends is None:
-        return set()
-    return {ends} if isinstance(ends, int) else set(ends)
+        return frozenset()
+    return frozenset([ends] if isinstance(ends, int) else ends)
 
 
-def _text(tokenizer: Any, row: _Row) -> str:
+def new_text(tokenizer: Any, prompt: Encoded, ids: Sequence[int]) -> str:
     """The continuation as it follows the prompt: its own leading space included.
 
     Decoded on its own it would lose that space, so the prompt's last tokens lead the way.
     """
-    lead = list(row.prompt.ids[-4:])
+    lead = list(prompt.ids[-4:])
     before, whole = (
-        str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-        for ids in (lead, lead + row.ids)
+        str(tokenizer.decode(part, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        for part in (lead, [*lead, *ids])
     )
-    return whole.removeprefix(before)
+    # not `removeprefix`: half a character after it can spoil the last character of the prompt
+    return whole[len(before) :]
 
 
 def _stopped(tokenizer: Any, row: _Row, stop: Sequence[str]) -> bool:
-    return bool(stop) and any(s in _text(tokenizer, row) for s in stop)
+    if not stop:
+        return False
+    text = new_text(tokenizer, row.prompt, row.ids)
+    return any(s in text for s in stop)
 
 
-def _cut(text: str, stop: Sequence[str]) -> str:
+def cut(text: str, stop: Sequence[str]) -> str:
+    """The text up to the first stop string in it."""
     return text[: min((at for s in stop if (at := text.find(s)) >= 0), default=len(text))]
 
 

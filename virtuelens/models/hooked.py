@@ -163,7 +163,7 @@ class HookedModel:
         its place in `prompts`, not on the rows beside it.
 
         Raises: TextTooLongError: prompt and `max_new_tokens` together exceed the context.
-        RemoteError: the weights are on a server.
+        NotFiniteError: the logits are not numbers. RemoteError: the weights are on a server.
         """
         self._check_here("generate")
         how = generate.Sampling(max_new_tokens, temperature, seed, tuple(stop), top_k, top_p)

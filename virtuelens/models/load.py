@@ -159,7 +159,7 @@ def randomised(model: HookedModel, seed: int) -> HookedModel:
     """
     config = copy.deepcopy(model.hf.config)
     with torch.random.fork_rng(devices=[]), quiet():
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs too
         hf = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     hf = hf.to(model.hf.device, model.hf.dtype).eval().requires_grad_(False)
     name = f"{model.info.name} (random weights, seed {seed})"

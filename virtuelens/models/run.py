@@ -18,6 +18,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -205,7 +206,7 @@ def check_finite(acts: Float[Tensor, "batch pos d_model"], point: str, batch: Ba
 
     Raises: NotFiniteError: naming the point and the row.
     """
-    per_row = torch.isfinite(acts).all(-1) | ~batch.real  # [batch pos]
+    per_row = torch.isfinite(acts).all(-1) | ~batch.real.to(acts.device)  # [batch pos]
     if not per_row.all():
         row = int((~per_row).any(-1).nonzero()[0])
         raise NotFiniteError(
@@ -214,9 +215,16 @@ def check_finite(acts: Float[Tensor, "batch pos d_model"], point: str, batch: Ba
         )
 
 
+_NAMES: WeakKeyDictionary[Any, frozenset[str]] = WeakKeyDictionary()
+"""Parameters of the forwards met so far: looking takes as long as a layer of a small model."""
+
+
 def accepted(forward: Callable[..., Any], **inputs: Any) -> dict[str, Any]:
     """Those of `inputs` that the forward names as parameters."""
-    names = inspect.signature(forward).parameters
+    function = getattr(forward, "__func__", forward)  # a bound method is made anew at every look
+    names = _NAMES.get(function)
+    if names is None:
+        names = _NAMES[function] = frozenset(inspect.signature(forward).parameters)
     return {k: v for k, v in inputs.items() if k in names}
 
 
@@ -342,7 +350,7 @@ def _hook_stream(
         return acts
 
     def write(out: Tensor) -> Tensor:
-        mid = entered.pop() + out
+        mid = entered.pop().to(out.device) + out
         change = alter(mid, edits, seen) - mid
         return torch.where(change != 0, out + change, out)
 

@@ -55,11 +55,11 @@ class _Change:
     size: float | None
 
     def __call__(
-        self, acts: Float[Tensor, "batch pos d_model"], seen: Seen
+        self, acts: Float[Tensor, "batch pos d_model"], seen: Seen  # noqa: ARG002
     ) -> Float[Tensor, "batch pos d_model"]:
         if self.size is None:
             raise _DeliberateError
-        return acts + self.size * seen.real[..., None]
+        return acts + self.size
 
 
 class _DeliberateError(Exception):
@@ -79,7 +79,9 @@ def verify(hf: Any, places: Mapping[str, Place], *, d_vocab: int) -> Verificatio
     batch = pad(rows, side="left", device=hf.device)
     hidden = _transformers_hidden_states(hf, batch)
     before = _n_hooks(hf)  # transformers itself leaves some once hidden states were asked for
-    reads = run(hf, places, batch, read=list(places), logits=True)
+    # layers may lie on several devices: what is compared is brought together
+    reads = run(hf, places, batch, read=list(places), logits=True,
+                take=lambda _, acts: acts.to("cpu", copy=True))
     for point in places:  # in the order of execution: the first one is where it begins
         check_finite(reads.acts[point], point, batch)
     sums, not_offered = _sums(reads, n_layers(dict(places)), tol)
@@ -119,14 +121,14 @@ def _transformers_hidden_states(hf: Any, batch: Batch) -> Sequence[Tensor]:
 def _hidden_states(
     hidden: Sequence[Tensor], batch: Batch, reads: Reads, layers: int, tol: float
 ) -> Check:
-    errors = [0.0]
+    errors, real = [0.0], batch.real.cpu()
     for layer in range(layers):
         # the last of hidden_states is after the final norm, so it is left out
         pairs = {f"blocks.{layer}.hook_resid_pre": layer}
         if layer + 1 < layers:
             pairs[f"blocks.{layer}.hook_resid_post"] = layer + 1
         errors += [
-            _error(reads.acts[point][batch.real], hidden[i][batch.real])
+            _error(reads.acts[point][real], hidden[i].cpu()[real])
             for point, i in pairs.items()
             if point in reads.acts
         ]
@@ -168,13 +170,13 @@ def _worst(errors: dict[str, float], part: str, whole: Tensor, *parts: Tensor) -
 
 
 def _padding_error(
-    hf: nn.Module, places: Mapping[str, Place], row: Encoded, reads: Reads
+    hf: Any, places: Mapping[str, Place], row: Encoded, reads: Reads
 ) -> float:
     """Error of the batch's last row against the same row alone."""
     last = [p for p in places if p.endswith("hook_resid_post")][-1]
     padded = reads.acts[last][-1, -len(row.ids) :]
-    alone = pad([row], side="right", device=padded.device)
-    return _error(padded, run(hf, places, alone, read=[last]).acts[last][0])
+    alone = pad([row], side="right", device=hf.device)
+    return _error(padded, run(hf, places, alone, read=[last]).acts[last][0].cpu())
 
 
 def _edits(
@@ -183,7 +185,7 @@ def _edits(
     assert reads.logits is not None
     clean = reads.logits[batch.real]
     first = next(p for p in places if p.endswith("hook_resid_post"))
-    sizes = reads.acts[first][batch.real].float().std()
+    sizes = reads.acts[first][batch.real.cpu()].float().std()
     moved = _logits(hf, places, batch, [_AddRamp(first, float(sizes))])
     shift = _error(moved[batch.real], clean)
     still = _logits(hf, places, batch, [_Change(p, 0.0) for p in places])[batch.real]
@@ -205,10 +207,10 @@ class _AddRamp:
     size: float
 
     def __call__(
-        self, acts: Float[Tensor, "batch pos d_model"], seen: Seen
+        self, acts: Float[Tensor, "batch pos d_model"], seen: Seen  # noqa: ARG002
     ) -> Float[Tensor, "batch pos d_model"]:
         ramp = torch.linspace(-1, 1, acts.shape[-1], device=acts.device).to(acts.dtype)
-        return acts + self.size * seen.real[..., None] * ramp
+        return acts + self.size * ramp
 
 
 def _logits(

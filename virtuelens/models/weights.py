@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from virtuelens.errors import NotFiniteError
 
+PART = 1 << 22
+"""Numbers of a weight that are looked at together: as fp32, all of a large one is gigabytes."""
+
 
 class _Look(NamedTuple):
     line: str
@@ -37,10 +40,13 @@ def fingerprint(hf: nn.Module) -> str:
 
 
 def _look(name: str, weight: Tensor) -> _Look:
-    values = weight.detach().to("cpu", torch.float32).contiguous()
-    digest = hashlib.sha256(values.numpy().data).hexdigest()
-    shape = "x".join(str(n) for n in values.shape)
-    return _Look(f"{name} {shape} {digest}", bool(torch.isfinite(values).all()))
+    digest, finite = hashlib.sha256(), True
+    for part in torch.split(weight.detach().reshape(-1), PART):
+        values = part.to("cpu", torch.float32)
+        digest.update(values.numpy().data)
+        finite = finite and bool(torch.isfinite(values).all())
+    shape = "x".join(str(n) for n in weight.shape)
+    return _Look(f"{name} {shape} {digest.hexdigest()}", finite)
 
 
 def _layer(name: str) -> str:

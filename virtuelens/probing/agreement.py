@@ -29,7 +29,7 @@ ALL = "all"
 MEASURES = ("same_verdict", "kappa", "rank_correlation", "rank_correlation_within_label")
 """Share of verdicts (probability above 0.5) that are the same; the same beyond what the two shares
 of positives give by chance (Cohen 1960); Spearman's correlation of the scores; the mean of it
-among the positives and among the negatives."""
+among the positives and among the negatives, of whichever there are three."""
 
 
 class _Shared(NamedTuple):
@@ -106,9 +106,8 @@ def disagreement_by_group(compared: Comparison) -> "pd.DataFrame":
     rows = []
     for a, b in combinations(compared.trained.values(), 2):
         for s in _shared(compared, a, b):
-            differ = (s.p_a > 0.5) != (s.p_b > 0.5)
-            for group in dict.fromkeys(s.groups):
-                mine = differ[[g == group for g in s.groups]]
+            differ = pd.Series((s.p_a > 0.5) != (s.p_b > 0.5))
+            for group, mine in differ.groupby(list(s.groups), sort=False):
                 rows.append({"a": a.pack.name, "b": b.pack.name, "on": s.on, "group": group,
                              "n": len(mine), "share": float(mine.mean())})
     table = pd.DataFrame(rows, columns=["a", "b", "on", "group", "n", "share"])
@@ -157,9 +156,11 @@ def _measured(
         return _correlation(rankdata(s.a), rankdata(s.b), weights)
 
     def within(weights: Array) -> Float[Array, " d"]:
-        sides = [s.labels == label for label in (0, 1)]
+        sides = [k for label in (0, 1) if (k := s.labels == label).sum() > 2]
+        if not sides:
+            return np.full(len(weights), np.nan)
         return np.mean([_correlation(rankdata(s.a[k]), rankdata(s.b[k]), weights[:, k])
-                        for k in sides if k.sum() > 2], axis=0)
+                        for k in sides], axis=0)
 
     for metric, measure in zip(MEASURES, (agreed, kappa, ranked, within), strict=True):
         value, draws = float(measure(once)[0]), measure(counts)
@@ -207,8 +208,8 @@ def _cosine(a: Trained, b: Trained, *, n_draws: int, seed: int) -> Estimate:
                   @ direction(b, np.arange(len(b.fit.labels))))
     draws = []
     for rows_a, rows_b in zip(
-        stats.group_draws(a.fit.groups, n_draws=n_draws, seed=seed),
-        stats.group_draws(b.fit.groups, n_draws=n_draws, seed=seed + 1), strict=True,
+        stats.samples(a.fit.groups, n_draws=n_draws, seed=seed),
+        stats.samples(b.fit.groups, n_draws=n_draws, seed=seed + 1), strict=True,
     ):
         try:
             draws.append(float(direction(a, rows_a) @ direction(b, rows_b)))

@@ -17,10 +17,10 @@ from jaxtyping import Float, Int, Num
 from scipy.special import expit, logit
 
 from virtuelens import stats
-from virtuelens.concepts.splits import group_folds
 from virtuelens.errors import ProbeError
 from virtuelens.probing.data import Array, Examples, Site
 from virtuelens.probing.probes import Probe, probe_at
+from virtuelens.probing.sweep import held_out_rows
 from virtuelens.values.estimates import Estimate
 
 MOST_BINS = 50
@@ -106,13 +106,14 @@ def out_of_fold(
 ) -> Float[Array, " n"]:
     """`Probe.score` of every fitting example by a probe fitted on the other groups.
 
-    Raises: ProbeError: fewer than two groups, or classes that do not differ at the site.
+    Raises: ProbeError: fewer than two groups, one class only on the rest of a fold, or classes that
+    do not differ at the site.
     """
     scores = np.zeros(len(fit.labels))
-    for held in group_folds(fit.groups, n_folds, seed=seed):
-        inside = np.array([g not in held for g in fit.groups])
-        probe = probe_at(fit.rows(inside), site, method, concept="", fingerprint="")
-        scores[~inside] = probe_scores(probe, fit.matrices[site][~inside])
+    here = fit.at((site,))
+    for held in held_out_rows(fit, n_folds=n_folds, seed=seed):
+        probe = probe_at(here.rows(~held), site, method, concept="", fingerprint="", seed=seed)
+        scores[held] = probe_scores(probe, fit.matrices[site][held])
     return scores
 
 
@@ -183,7 +184,7 @@ def reliability(
     rng, n_draws = np.random.default_rng(seed), min(200, n_bootstrap)
     perfect = calibration_errors(
         [p] * 200, [(rng.random(len(p)) < p).astype(np.float64) for _ in range(200)])
-    rows_of = stats.group_draws(groups, n_draws=n_draws, seed=seed)
+    rows_of = list(stats.samples(groups, n_draws=n_draws, seed=seed))
     value = calibration_error(p, y)
     draws = calibration_errors([p[r] for r in rows_of], [y[r] for r in rows_of])
     ece = stats.from_draws(value, draws, len(p), null=float(np.quantile(perfect, 0.95)))

@@ -104,8 +104,8 @@ def fit_alignment(
     site: hook point; the last prompt token is swapped.
     progress: called with steps done and steps in all (both fits counted).
 
-    Raises: ProbeError: fewer than two groups, or an impossible rank. HookPointError,
-    TextTooLongError.
+    Raises: ProbeError: fewer than two groups, an impossible rank, or an empty answer.
+    HookPointError, TextTooLongError.
     """
     if not 0 < rank <= model.info.d_model:
         raise ProbeError(f"rank is {rank}: choose 1 to d_model, which is {model.info.d_model}.")
@@ -162,13 +162,18 @@ def _fit(
 
 
 def _answer_ids(model: "HookedModel", pairs: SwapPairs) -> list[int]:
-    """First token of each answer as it follows its own prompt."""
+    """First token of each answer as it follows its own prompt.
+
+    Raises: ProbeError: an answer that adds no token.
+    """
     ids = []
     for text, answer in zip(pairs.base, pairs.answers, strict=True):
         if isinstance(answer, int):
             ids.append(answer)
             continue
         e = model.encode(text.answered(answer))
+        if len(e.ids) == e.prompt_length:
+            raise ProbeError(f"The answer {answer!r} adds no token to its prompt: give a word.")
         ids.append(e.ids[e.prompt_length])
     return ids
 

@@ -161,7 +161,8 @@ def train(pack: Pack, *, methods: Sequence[str], fingerprint: str, seed: int) ->
         raise ProbeError(f"{pack.name} holds one class only: a probe needs both.")
     fit, held_out = split_fit_test(pack.examples, seed=seed)
     cell = best(cross_validate(fit, methods=methods, seed=seed))
-    probe = probe_at(fit, cell.site, cell.method, concept=pack.name, fingerprint=fingerprint)
+    probe = probe_at(fit, cell.site, cell.method, concept=pack.name, fingerprint=fingerprint,
+                     seed=seed)
     curve = platt(out_of_fold(fit, cell.site, cell.method, seed=seed), fit.labels)
     return Trained(pack, probe, curve, fit, held_out)
 

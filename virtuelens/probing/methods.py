@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from virtuelens.probing.scaling import flat_below, standardised
 from virtuelens.probing.unsupervised import ccs, pca_diff
 
 Array = np.ndarray
@@ -66,7 +67,7 @@ def mass_mean(X: Float[Array, "n d"], labelings: Int[Array, "b n"]) -> Float[Arr
     Source: Marks and Tegmark 2023, arXiv:2310.06824 (for independent data).
     """
     U, s, Vt = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
-    keep = s > np.sqrt(len(X)) * _flat(X)
+    keep = s > np.sqrt(len(X)) * flat_below(X)
     U, s, Vt = U[:, keep], s[keep], Vt[keep]
     # mean difference = signed @ U s Vt; the inverse covariance is n V s^-2 Vt
     return len(X) * (_class_weights(labelings) @ U / s) @ Vt
@@ -83,13 +84,12 @@ def lda(X: Float[Array, "n d"], labelings: Int[Array, "b n"]) -> Float[Array, "b
     """
     from sklearn.covariance import ledoit_wolf
 
-    spread = X.std(axis=0)
-    Z = (X - X.mean(axis=0)) / np.where(spread > _flat(X), spread, np.inf)
+    Z, scale = standardised(X)
     covariance, _ = ledoit_wolf(Z, assume_centered=True)
     # a constant column has no variance: keep the matrix invertible, its weight is zero anyway
     covariance[np.diag_indices_from(covariance)] += 1e-8
     w = np.linalg.solve(covariance, diff_means(Z, labelings).T).T
-    return w / np.where(spread > _flat(X), spread, np.inf)
+    return w / scale
 
 
 def logistic(X: Float[Array, "n d"], labelings: Int[Array, "b n"]) -> Float[Array, "b d"]:
@@ -168,8 +168,3 @@ def _class_weights(labelings: Int[Array, "b n"]) -> Float[Array, "b n"]:
     """Per row: 1/n_pos at positives, -1/n_neg at negatives."""
     y = labelings.astype(np.float64)
     return y / y.sum(axis=1, keepdims=True) - (1 - y) / (1 - y).sum(axis=1, keepdims=True)
-
-
-def _flat(X: Float[Array, "n d"]) -> float:
-    """Spread below which a feature counts as constant (rounding of its own magnitude)."""
-    return 1e-6 * float(np.abs(X).max(initial=0.0)) + 1e-30

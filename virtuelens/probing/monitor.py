@@ -11,23 +11,22 @@ text, arXiv:2502.03407.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 from scipy.stats import chi2
 from torch import Tensor
 
-from virtuelens import stats, storage
+from virtuelens import stats
 from virtuelens.activations.harvest import harvest
 from virtuelens.concepts.splits import group_folds
 from virtuelens.errors import ModelMismatchError, ProbeError, StoreError, TextTooLongError
 from virtuelens.probing.data import Array
-from virtuelens.probing.probes import Probe
-from virtuelens.values.directions import Direction
+from virtuelens.probing.operating import threshold_at
+from virtuelens.probing.probes import Probe, read_probe, write_probe
 from virtuelens.values.estimates import Estimate
 from virtuelens.values.texts import Text
 
@@ -212,11 +211,9 @@ def tune(
     """
     if not 0 < high <= low < 1:
         raise ValueError(f"shares {high}, {low}: expected 0 < high <= low < 1")
-    if not sum(map(len, neutral)):
-        raise ProbeError("No neutral token was scored: a monitor's thresholds need some.")
-    pooled = np.sort(np.concatenate(list(neutral)))[::-1]
-    above, below = (float(pooled[int(share * len(pooled))]) for share in (high, low))
-    return Monitor(probe, above, below, window)
+    _check_tokens(neutral)
+    pooled = np.concatenate(list(neutral))
+    return Monitor(probe, threshold_at(pooled, rate=high), threshold_at(pooled, rate=low), window)
 
 
 @dataclass(frozen=True)
@@ -241,7 +238,10 @@ def false_alarms(
     """False alarms of a monitor on texts it was *not* tuned on.
 
     neutral: `token_scores` of the texts, with the monitor's window.
+
+    Raises: ProbeError: no neutral token.
     """
+    _check_tokens(neutral)
     return _counted([monitor.alarms(s) for s in neutral], n_bootstrap=n_bootstrap, seed=seed)
 
 
@@ -257,6 +257,8 @@ def tuned_false_alarms(
     """False alarms on the texts it was tuned on: each fold by thresholds tuned on the others.
 
     high, low: the shares that `tune` was asked for.
+
+    Raises: ProbeError: fewer than two texts, or no neutral token.
     """
     names = [str(i) for i in range(len(neutral))]
     on: list[Array] = [np.zeros(0, dtype=bool)] * len(neutral)
@@ -266,6 +268,11 @@ def tuned_false_alarms(
         for i in fold:
             on[int(i)] = other.alarms(neutral[int(i)])
     return _counted(on, n_bootstrap=n_bootstrap, seed=seed)
+
+
+def _check_tokens(neutral: Sequence[Float[Array, " _"]]) -> None:
+    if not sum(map(len, neutral)):
+        raise ProbeError("No neutral token was scored: a monitor's thresholds need some.")
 
 
 def _counted(on: Sequence[Bool[Array, " _"]], *, n_bootstrap: int, seed: int) -> FalseAlarms:
@@ -290,12 +297,10 @@ def _counted(on: Sequence[Bool[Array, " _"]], *, n_bootstrap: int, seed: int) ->
 
 def save_monitor(monitor: Monitor, path: Path) -> None:
     """Write a monitor as safetensors with its provenance in the header."""
-    d = monitor.probe.direction
-    about = {k: v for k, v in asdict(d).items() if k != "vector"}
-    about |= {"schema": SCHEMA, "kind": "monitor", "threshold": monitor.probe.threshold,
-              "n": monitor.probe.n, "high": monitor.high, "low": monitor.low,
-              "window": monitor.window}
-    storage.write_tensors(path, {"vector": d.vector}, about)
+    write_probe(path, monitor.probe, {
+        "schema": SCHEMA, "kind": "monitor", "high": monitor.high, "low": monitor.low,
+        "window": monitor.window,
+    })
 
 
 def load_monitor(path: Path, *, fingerprint: str | None = None) -> Monitor:
@@ -305,19 +310,11 @@ def load_monitor(path: Path, *, fingerprint: str | None = None) -> Monitor:
 
     Raises: ModelMismatchError: made on another model; StoreError: damaged, not a monitor.
     """
-    tensors, about = storage.read_tensors(path)
-    if about.get("kind") != "monitor" or about.get("schema") != SCHEMA or "vector" not in tensors:
-        raise StoreError(f"{path} is not a monitor of schema {SCHEMA}: make it anew.")
-    if fingerprint is not None and about["fingerprint"] != fingerprint:
-        raise ModelMismatchError(
-            f"{path} was made on weights {about['fingerprint'][:12]}, this model has "
-            f"{fingerprint[:12]}: make one on this model."
-        )
-    names = ("scale", "center", "point", "position", "concept", "method", "fingerprint")
-    direction = Direction(vector=tensors["vector"].to(torch.float32),
-                          **{k: about[k] for k in names})
-    return Monitor(Probe(direction, about["threshold"], about["n"]), about["high"], about["low"],
-                   about["window"])
+    probe, about = read_probe(path, "monitor", SCHEMA, fingerprint=fingerprint)
+    try:
+        return Monitor(probe, about["high"], about["low"], about["window"])
+    except (KeyError, ProbeError) as error:
+        raise StoreError(f"{path} is damaged ({error}): make the monitor anew.") from error
 
 
 def _running(scores: Float[Array, " n"], window: int) -> Float[Array, " n"]:

@@ -53,7 +53,8 @@ def threshold_at(neutral: Float[Array, " n"], *, rate: float = RATE) -> float:
     if not len(neutral):
         raise ProbeError("No neutral text was scored: a threshold needs some.")
     descending = np.sort(neutral)[::-1]
-    return float(descending[int(rate * len(descending))])
+    above = int(rate * len(descending) + 1e-9)  # 0.29 * 100 is 28.999999999999996
+    return float(descending[above])
 
 
 def operating_point(

@@ -45,7 +45,8 @@ def over_training(
         found = sweep(examples_of(main), methods=[method], n_permutations=n_permutations,
                       n_bootstrap=n_bootstrap, seed=seed)
         for cell in found.cells:
-            weights[label, cell.site] = fit_weights(found.fit, cell.site, method)
+            weights[label, cell.site] = fit_weights(found.fit, cell.site, method,
+                                                    strength=cell.strength)
             rows.append(_row(label, cell.site, found))
     if not rows:
         raise ProbeError("No checkpoint was given: make a series with harvest --revisions.")

@@ -1,8 +1,9 @@
 """A fitted probe as a value: fit, apply, save, load; refused on any model but its own."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,14 +13,14 @@ from torch import Tensor
 from virtuelens import storage
 from virtuelens.errors import ModelMismatchError, ProbeError, StoreError
 from virtuelens.probing.data import Examples, Site
-from virtuelens.probing.methods import METHODS
-from virtuelens.probing.sweep import best, cross_validate, fit_weights
+from virtuelens.probing.sweep import best, check_methods, cross_validate, fit_weights
 from virtuelens.values.directions import Direction, unit
 
 if TYPE_CHECKING:
     from virtuelens.activations.activations import Activations
 
 SCHEMA = 1
+_OF_DIRECTION = ("scale", "center", "point", "position", "concept", "method", "fingerprint")
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,7 @@ def fit_probe(
 
     Raises: ProbeError: unknown method, one class only, or too few groups to choose a site.
     """
-    if method not in METHODS:
-        raise ProbeError(f"Unknown probe method {method!r}: choose from {', '.join(METHODS)}.")
+    check_methods([method])
     examples = examples_of(activations)
     if len(set(examples.labels.tolist())) < 2:
         raise ProbeError("These examples hold one class only: a probe needs both.")
@@ -62,18 +62,20 @@ def fit_probe(
         site = best(cross_validate(examples, methods=[method], seed=seed)).site
     return probe_at(
         examples, site, method, concept=activations.concept,
-        fingerprint=activations.info.fingerprint,
+        fingerprint=activations.info.fingerprint, seed=seed,
     )
 
 
 def probe_at(
-    examples: Examples, site: Site, method: str, *, concept: str, fingerprint: str
+    examples: Examples, site: Site, method: str, *, concept: str, fingerprint: str, seed: int = 0
 ) -> Probe:
     """A probe at one site, fitted on all the examples given.
 
+    seed: of the folds that choose a strength, where the method leaves that open.
+
     Raises: ProbeError: the classes do not differ there at all, so there is no direction.
     """
-    weights = fit_weights(examples, site, method)
+    weights = fit_weights(examples, site, method, seed=seed)
     try:
         vector = unit(torch.from_numpy(weights))
     except ValueError as error:
@@ -103,8 +105,8 @@ def examples_of(activations: "Activations") -> Examples:
     positions = [p for p in activations.positions if p not in several]
     if not positions:
         raise ProbeError(
-            "These activations keep every token, and this family reads one row an example: "
-            "harvest another position beside it, or use a family that pools (attention, max)."
+            "These activations keep every token, and directions read one row an example (families "
+            "that pool tokens choose their layer by them): harvest another position beside it."
         )
     index = whole[whole["position"] == positions[0]]
     matrices = {
@@ -123,9 +125,7 @@ def examples_of(activations: "Activations") -> Examples:
 
 def save_probe(probe: Probe, path: Path) -> None:
     """Write a probe as safetensors with its provenance in the header."""
-    about = {k: v for k, v in asdict(probe.direction).items() if k != "vector"}
-    about |= {"schema": SCHEMA, "kind": "probe", "threshold": probe.threshold, "n": probe.n}
-    storage.write_tensors(path, {"vector": probe.direction.vector}, about)
+    write_probe(path, probe, {"schema": SCHEMA, "kind": "probe"})
 
 
 def load_probe(path: Path, *, fingerprint: str | None = None) -> Probe:
@@ -135,14 +135,34 @@ def load_probe(path: Path, *, fingerprint: str | None = None) -> Probe:
 
     Raises: ModelMismatchError: it was fitted on another model; StoreError: damaged, not a probe.
     """
+    return read_probe(path, "probe", SCHEMA, fingerprint=fingerprint)[0]
+
+
+def write_probe(path: Path, probe: Probe, more: Mapping[str, Any]) -> None:
+    """Write a probe with what else its file says: `schema`, `kind` and what that kind needs."""
+    about = {k: getattr(probe.direction, k) for k in _OF_DIRECTION}
+    about |= {"threshold": probe.threshold, "n": probe.n}
+    storage.write_tensors(path, {"vector": probe.direction.vector}, {**about, **more})
+
+
+def read_probe(
+    path: Path, kind: str, schema: int, *, fingerprint: str | None
+) -> tuple[Probe, dict[str, Any]]:
+    """The probe in a file of that kind, and all that its header says.
+
+    Raises: ModelMismatchError: it was made on another model; StoreError: damaged, of another kind.
+    """
     tensors, about = storage.read_tensors(path)
-    if about.get("kind") != "probe" or about.get("schema") != SCHEMA or "vector" not in tensors:
-        raise StoreError(f"{path} is not a probe of schema {SCHEMA}: fit it anew.")
-    if fingerprint is not None and about["fingerprint"] != fingerprint:
+    if about.get("kind") != kind or about.get("schema") != schema:
+        raise StoreError(f"{path} is not a {kind} of schema {schema}: make it anew.")
+    try:
+        direction = Direction(vector=tensors["vector"], **{k: about[k] for k in _OF_DIRECTION})
+        probe = Probe(direction, about["threshold"], about["n"])
+    except (KeyError, ValueError) as error:
+        raise StoreError(f"{path} is damaged ({error}): make the {kind} anew.") from error
+    if fingerprint is not None and direction.fingerprint != fingerprint:
         raise ModelMismatchError(
-            f"{path} was fitted on weights {about['fingerprint'][:12]}, this model has "
-            f"{fingerprint[:12]}: fit the probe on this model instead."
+            f"{path} was made on weights {direction.fingerprint[:12]}, this model has "
+            f"{fingerprint[:12]}: make the {kind} on this model instead."
         )
-    names = ("scale", "center", "point", "position", "concept", "method", "fingerprint")
-    direction = Direction(vector=tensors["vector"], **{k: about[k] for k in names})
-    return Probe(direction, about["threshold"], about["n"])
+    return probe, about

@@ -13,6 +13,10 @@ def standardised(X: Float[Array, "n d"]) -> tuple[Float[Array, "n d"], Float[Arr
     weights divided by it are 0.
     """
     spread = X.std(axis=0)
-    flat = 1e-6 * float(np.abs(X).max(initial=0.0)) + 1e-30
-    scale = np.where(spread > flat, spread, np.inf)
+    scale = np.where(spread > flat_below(X), spread, np.inf)
     return (X - X.mean(axis=0)) / scale, scale
+
+
+def flat_below(X: Float[Array, "n d"]) -> float:
+    """Spread below which a feature counts as constant (rounding of its own magnitude)."""
+    return 1e-6 * float(np.abs(X).max(initial=0.0)) + 1e-30

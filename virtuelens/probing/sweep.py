@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from virtuelens import stats
 from virtuelens.concepts.splits import fit_test_groups, group_folds
@@ -60,10 +60,46 @@ class Sweep:
 
 
 def split_fit_test(examples: Examples, *, seed: int) -> tuple[Examples, Examples]:
-    """Fitting and test examples, split by group."""
-    fit_groups, _ = fit_test_groups(examples.groups, seed=seed)
-    in_fit = np.array([g in fit_groups for g in examples.groups])
+    """Fitting and test examples, split by group.
+
+    Raises: ProbeError: fewer than two groups, or a side with one class only.
+    """
+    in_fit = rows_to_fit(examples.groups, examples.labels, seed=seed)
     return examples.rows(in_fit), examples.rows(~in_fit)
+
+
+def rows_to_fit(
+    groups: Sequence[str], labels: Int[Array, " n"], *, seed: int
+) -> Bool[Array, " n"]:
+    """Which rows are in the fitting groups.
+
+    Raises: ProbeError: fewer than two groups, or a side with one class only.
+    """
+    fit_groups, _ = fit_test_groups(groups, seed=seed)
+    in_fit = np.array([g in fit_groups for g in groups])
+    if any(len(set(labels[side].tolist())) < 2 for side in (in_fit, ~in_fit)):
+        raise ProbeError(
+            f"Split by group (seed {seed}), one side holds one class only: a probe needs both. "
+            "Give groups that hold both classes."
+        )
+    return in_fit
+
+
+def held_out_rows(
+    examples: Examples, *, n_folds: int = 5, seed: int
+) -> list[Bool[Array, " n"]]:
+    """Which rows each fold of groups holds out.
+
+    Raises: ProbeError: fewer than two groups, or one class only on the rest of a fold.
+    """
+    folds = group_folds(examples.groups, n_folds, seed=seed)
+    held = [np.array([g in fold for g in examples.groups]) for fold in folds]
+    if any(len(set(examples.labels[~rows].tolist())) < 2 for rows in held):
+        raise ProbeError(
+            "Without one fold of groups the others hold one class only: a probe needs both. "
+            "Give groups that hold both classes."
+        )
+    return held
 
 
 def sweep(
@@ -79,9 +115,7 @@ def sweep(
 
     Raises: ProbeError: an unknown method, fewer than two groups, or one class only.
     """
-    unknown = [m for m in methods if m not in METHODS]
-    if unknown:
-        raise ProbeError(f"Unknown probe method {unknown[0]!r}: choose from {', '.join(METHODS)}.")
+    check_methods(methods)
     if len(set(examples.labels.tolist())) < 2:
         raise ProbeError("These examples hold one class only: a probe needs both.")
     fit, held_out = split_fit_test(examples, seed=seed)
@@ -102,6 +136,17 @@ def sweep(
     return Sweep(cells, selected, weights, fit, held_out, test, scores, null_max, p)
 
 
+def check_methods(methods: Sequence[str]) -> None:
+    """Refuse what is no row of METHODS, and no method at all.
+
+    Raises: ProbeError.
+    """
+    unknown = [m for m in methods if m not in METHODS]
+    if unknown or not methods:
+        wrong = f"Unknown probe method {unknown[0]!r}" if unknown else "No probe method was named"
+        raise ProbeError(f"{wrong}: choose from {', '.join(METHODS)}.")
+
+
 def cross_validate(
     fit: Examples,
     *,
@@ -110,8 +155,13 @@ def cross_validate(
     n_folds: int = 5,
     progress: Callable[[], None] = lambda: None,
 ) -> tuple[Cell, ...]:
-    """AUROC of every cell over group folds; the interval is over groups, scores pooled in folds."""
-    folds = group_folds(fit.groups, n_folds, seed=seed)
+    """AUROC of every cell over group folds; the interval is over groups, scores pooled in folds.
+
+    Raises: ProbeError: an unknown method, fewer than two groups, or a fold without which one class
+    only is left.
+    """
+    check_methods(methods)
+    folds = held_out_rows(fit, n_folds=n_folds, seed=seed)
     pairs = np.array(fit.pairs)
     cells = []
     for site, X in fit.matrices.items():
@@ -121,12 +171,11 @@ def cross_validate(
                 continue
             scores = np.zeros(len(X))
             for held in folds:
-                inside = np.array([g not in held for g in fit.groups])
-                w = METHODS[method].weights(X[inside], fit.labels[None, inside],
-                                            pairs[inside].tolist())[0]
-                out = X[~inside] @ w
+                w = METHODS[method].weights(X[~held], fit.labels[None, ~held],
+                                            pairs[~held].tolist())[0]
+                out = X[held] @ w
                 # folds have their own scale and offset: make them comparable before pooling
-                scores[~inside] = (out - out.mean()) / (out.std() or 1.0)
+                scores[held] = (out - out.mean()) / (out.std() or 1.0)
             cv = stats.auroc_estimate(scores, fit.labels, fit.groups, n_draws=200, seed=seed)
             cells.append(Cell(site, method, cv, separation(scores, fit.labels)))
         progress()
@@ -134,12 +183,12 @@ def cross_validate(
 
 
 def _path_cell(
-    fit: Examples, site: Site, method: str, folds: Sequence[frozenset[str]], *, seed: int
+    fit: Examples, site: Site, method: str, folds: Sequence[Bool[Array, " n"]], *, seed: int
 ) -> Cell:
     """The cell at the strength whose pooled scores sort best; of equal ones the smallest C."""
     X, y, path = fit.matrices[site], fit.labels, METHODS[method].path
     assert path is not None
-    held = np.array([[g in fold for g in fit.groups] for fold in folds])  # [k n]
+    held = np.stack(folds)  # [k n]
     weights = path(X, np.repeat(y[None], len(folds), axis=0), STRENGTHS, ~held)  # [s k d]
     scores = np.zeros((len(X), len(STRENGTHS)))
     for fold, w in zip(held, weights.swapaxes(0, 1), strict=True):
@@ -177,7 +226,7 @@ def fit_weights(
     if row.path is None:
         return row.weights(fit.matrices[site], fit.labels[None, :], fit.pairs)[0]
     if strength is None:
-        folds = group_folds(fit.groups, 5, seed=seed)
+        folds = held_out_rows(fit, seed=seed)
         strength = _path_cell(fit, site, method, folds, seed=seed).strength
     return row.path(fit.matrices[site], fit.labels[None, :], (strength,))[0, 0]
 

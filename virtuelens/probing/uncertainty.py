@@ -6,13 +6,13 @@ import numpy as np
 from jaxtyping import Float
 
 from virtuelens import stats
-from virtuelens.concepts.splits import fit_test_groups
 from virtuelens.errors import ProbeError
 from virtuelens.probing.bags import BagExamples
 from virtuelens.probing.data import Examples, Site
 from virtuelens.probing.methods import METHODS
+from virtuelens.probing.scorers.scorer import check_shape
 from virtuelens.probing.scorers.table import SCORERS
-from virtuelens.probing.sweep import fit_weights
+from virtuelens.probing.sweep import fit_weights, rows_to_fit
 from virtuelens.values.estimates import Estimate
 
 Array = np.ndarray
@@ -64,7 +64,8 @@ def uncertainty(
 
     family: row of METHODS (examples of one row each) or of SCORERS.
 
-    Raises: ProbeError: unknown family, fewer than two groups, or one class only.
+    Raises: ProbeError: unknown family, several rows where it reads one, fewer than two groups, or
+    one class only.
     """
     if family not in METHODS and family not in SCORERS:
         raise ProbeError(
@@ -72,6 +73,7 @@ def uncertainty(
         )
     if n_splits < 1:
         raise ProbeError(f"n_splits is {n_splits}: at least one split is needed.")
+    check_shape(family, examples.bags)
     splits, first = [], np.zeros(0)
     for number in range(n_splits):
         fit, held = split(examples, seed=seed + number)
@@ -113,12 +115,5 @@ def split(examples: BagExamples, *, seed: int) -> tuple[BagExamples, BagExamples
 
     Raises: ProbeError: fewer than two groups, or a side with one class only.
     """
-    fit_groups, _ = fit_test_groups(examples.groups, seed=seed)
-    inside = np.array([g in fit_groups for g in examples.groups])
-    sides = examples.where(inside), examples.where(~inside)
-    if any(len(set(side.labels.tolist())) < 2 for side in sides):
-        raise ProbeError(
-            f"Split by group (seed {seed}), one side holds one class only: a probe needs both. "
-            "Give groups that hold both classes."
-        )
-    return sides
+    inside = rows_to_fit(examples.groups, examples.labels, seed=seed)
+    return examples.where(inside), examples.where(~inside)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from virtuelens.errors import ProbeError
+from virtuelens.probing.scaling import standardised
 
 Array = np.ndarray
 
@@ -64,8 +65,6 @@ def ccs(
     Source: Burns et al. 2022, arXiv:2212.03827.
     """
     from scipy.optimize import minimize
-
-    from virtuelens.probing.scaling import standardised
 
     first, second = _couples(pairs)
     Z, scale = standardised(X)

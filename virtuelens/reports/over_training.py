@@ -3,12 +3,21 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import plotly.graph_objects as go
 
 from virtuelens import __version__, storage
 from virtuelens.reports.one_file import drawn, render_page
 from virtuelens.reports.theme import BLUE, GREEN, GREY, new_figure, whiskers
-from virtuelens.reports.words import escaped, interval, number, plain_concept, plain_position
+from virtuelens.reports.words import (
+    escaped,
+    interval,
+    number,
+    plain_concept,
+    plain_position,
+    sentence_case,
+    two_digits,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +34,7 @@ def write_training(table: "pd.DataFrame", path: Path, *, concept: str, method: s
     rows = [
         {"checkpoint": r["checkpoint"], "point": r["point"],
          "position": plain_position(r['position']), "auroc": interval(r), "n": int(r["n"]),
-         "null": number(r["null"]), "p": number(r["p"]), "cosine": number(r["cosine"])}
+         "null": number(r["null"]), "p": two_digits(r["p"]), "cosine": number(r["cosine"])}
         for _, r in chosen.iterrows()
     ]
     page = render_page("training.html.j2", {
@@ -57,9 +66,11 @@ def curve(table: "pd.DataFrame", concept: str) -> go.Figure:
         hovertemplate="%{customdata}<extra></extra>",
     ))
     figure.update_xaxes(title_text="checkpoint", type="category")
-    figure.update_yaxes(title_text="AUROC (0.5 = chance)", range=[0.35, 1.03])
+    shown = chosen[["value", "low", "null"]].to_numpy(dtype=float)
+    lowest = float(shown[np.isfinite(shown)].min(initial=0.37))
+    figure.update_yaxes(title_text="AUROC (0.5 = chance)", range=[lowest - 0.02, 1.03])
     return new_figure(
-        f"{plain_concept(concept).capitalize()} over training",
+        f"{sentence_case(plain_concept(concept))} over training",
         f"The best site of each checkpoint, chosen inside the fitting groups; n = "
         f"{int(chosen['n'].iloc[0])} examples of other groups; whiskers are 95 % intervals over "
         "groups.", height=340, figure=figure,

@@ -17,6 +17,7 @@ from virtuelens.reports.words import (
     plain_concept,
     plain_method,
     plain_position,
+    two_digits,
 )
 
 if TYPE_CHECKING:
@@ -162,10 +163,9 @@ def _folded(names: list[str]) -> list[str]:
 
 def _headline(summary: "pd.DataFrame") -> dict[str, str]:
     by = {r["kind"]: r for _, r in summary[summary["pack"] == ""].iterrows()}
-    p = by["elsewhere"]["p"]
     return {
         "elsewhere": interval(by["elsewhere"]), "cells": str(int(by["elsewhere"]["n"])),
-        "null": number(by["elsewhere"]["null"]), "p": f"{p:.2g}" if p == p else "–",  # noqa: PLR0124
+        "null": number(by["elsewhere"]["null"]), "p": two_digits(by["elsewhere"]["p"]),
         "own": interval(by["own"]), "lost": interval(by["lost"], signed=True),
     }
 
@@ -180,7 +180,7 @@ def _nothing(matrix: "pd.DataFrame") -> list[str]:
 def _cell(r: "pd.Series[Any]") -> dict[str, str]:
     return {
         "train": plain_concept(r["train"]), "test": plain_concept(r["test"]),
-        "auroc": interval(r), "null": number(r["null"]), "q": _q(r["q"]),
+        "auroc": interval(r), "null": number(r["null"]), "q": two_digits(r["q"]),
         "n": f"{int(r['n'])} in {int(r['groups'])}", "left_out": str(int(r["left_out"])),
         "at": f"{r['point']}, {plain_position(r['position'])}, {plain_method(r['method'])}",
     }
@@ -226,7 +226,7 @@ def _hover(r: "pd.Series[Any]") -> str:
         f"trained on {escaped(plain_concept(r['train']))}, tested on "
         f"{escaped(plain_concept(r['test']))}<br>AUROC {interval(r)}<br>n = {int(r['n'])} in "
         f"{int(r['groups'])} groups, {int(r['left_out'])} left out<br>95 % of swapped sides stay "
-        f"below {number(r['null'])}; q = {_q(r['q'])}<br>{escaped(r['point'])}, "
+        f"below {number(r['null'])}; q = {two_digits(r['q'])}<br>{escaped(r['point'])}, "
         f"{escaped(plain_position(r['position']))}, {escaped(plain_method(r['method']))}"
     )
 
@@ -237,7 +237,3 @@ def _mean_words(r: "pd.Series[Any]") -> str:
         "elsewhere": "trained elsewhere", "own": "trained on the same pack",
         "carries": f"{pack}: its probe, elsewhere", "is read": f"{pack}: by others' probes",
     }[r["kind"]]
-
-
-def _q(q: float) -> str:
-    return "–" if q != q else f"{q:.2g}"  # noqa: PLR0124 (NaN)

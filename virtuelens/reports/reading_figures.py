@@ -1,7 +1,7 @@
 """Figures of rungs 1 to 3: where a concept is readable, and what the probe must beat."""
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -29,6 +29,7 @@ from virtuelens.reports.words import (
     plain_source,
     plain_split,
     sentence_case,
+    two_digits,
 )
 
 if TYPE_CHECKING:
@@ -53,12 +54,13 @@ def layer_map(run: Run, model: str, concept: str) -> go.Figure | None:
         rows=1, cols=len(methods), shared_yaxes=True, horizontal_spacing=0.04,
         subplot_titles=[escaped(plain_method(m)) for m in methods],
     )
-    names = ["<br>".join(textwrap.wrap(escaped(plain_position(p)), 9)) for p in positions]
+    names = ["<br>".join(map(escaped, textwrap.wrap(plain_position(p), 9))) for p in positions]
     for column, method in enumerate(methods, start=1):
         mine = cells[cells["method"] == method].drop_duplicates(["layer", "position"])
         grid = mine.pivot(index="layer", columns="position", values="value")
         grid = grid.reindex(index=layers, columns=positions)
-        hover = [[_cell_words(mine, layer, p) for p in positions] for layer in layers]
+        by = {(int(cell["layer"]), cell["position"]): cell for _, cell in mine.iterrows()}
+        hover = [[_cell_words(by.get((layer, p))) for p in positions] for layer in layers]
         few = len(layers) * len(positions) <= MAX_CELLS_WITH_NUMBERS
         figure.add_trace(
             go.Heatmap(
@@ -95,13 +97,12 @@ def layer_map(run: Run, model: str, concept: str) -> go.Figure | None:
     )
 
 
-def _cell_words(cells: "pd.DataFrame", layer: int, position: str) -> str:
-    found = cells[(cells["layer"] == layer) & (cells["position"] == position)]
-    if found.empty:
+def _cell_words(cell: "pd.Series[Any] | None") -> str:
+    if cell is None:
         return "not measured"
-    cell = found.iloc[0]
     return (
-        f"layer {layer}, {escaped(plain_position(position))}<br>AUROC {interval(cell)}"
+        f"layer {int(cell['layer'])}, {escaped(plain_position(cell['position']))}"
+        f"<br>AUROC {interval(cell)}"
         f"<br>n = {int(cell['n'])}, chance {number(cell['null'])}"
     )
 
@@ -196,12 +197,12 @@ def permutation_null(run: Run, model: str, concept: str) -> go.Figure | None:
     low = min(0.3, float(values.min()) - 0.02)
     figure.update_xaxes(title_text=AUROC_AXIS, range=[low, 1.01])
     figure.update_yaxes(title_text="shuffles (count)")
-    p = seen["p"]
+    p = two_digits(seen["p"])
     return new_figure(
         f"Shuffled labels against the true ones: {plain_concept(concept)} in {model}",
         f"Largest AUROC over all layers, positions and methods, {len(values)} shuffles; "
         f"held-out groups, n = {int(seen['n'])}"
-        + (f", p = {float(p):.3f}." if p is not None and np.isfinite(float(p)) else "."),
+        + (f", p = {p}." if p != "–" else "."),
         height=300, figure=figure,
     )
 

@@ -74,7 +74,7 @@ def judged_split(evidence: "pd.DataFrame") -> str:
 
 
 def generations_of(run: Run, model: str, concept: str) -> list[dict[str, Any]]:
-    """What the model said at each dose: dose, prompt, text. Lines that are not JSON are skipped."""
+    """What the model said at each dose: dose, prompt, text. Lines without them are skipped."""
     path = run.path / "generations.jsonl"
     found = []
     lines = path.read_text("utf-8", errors="replace").split("\n") if path.is_file() else []
@@ -83,8 +83,8 @@ def generations_of(run: Run, model: str, concept: str) -> list[dict[str, Any]]:
             value = json.loads(line)
         except json.JSONDecodeError:
             continue  # the last line of a run that was killed while writing
-        if isinstance(value, dict) and (value.get("model"), value.get("concept")) == (
-            model, concept
-        ):
+        if not isinstance(value, dict) or not {"dose", "prompt", "text"} <= value.keys():
+            continue
+        if (value.get("model"), value.get("concept")) == (model, concept):
             found.append(value)
     return found

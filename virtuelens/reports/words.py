@@ -49,6 +49,13 @@ _POSITIONS = {
     "response_mean": "mean over the response",
     "tokens": "every token",
 }
+_EMPTY = frozenset(map(chr, (
+    0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x180E), 0x180F, 0x3164,
+    *range(0xFE00, 0xFE10), 0xFFA0, *range(0xE0100, 0xE01F0),
+)))
+"""Letters and marks that show nothing (fillers, variation selectors): text can hide in them."""
+
+_UNSEEN = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
 _KEPT = {"\n": "⏎\n", "\t": "⇥\t", "\r": "␍", "\u00a0": "⍽"}
 
 
@@ -87,13 +94,14 @@ def visible(text: str) -> str:
     """Text with every invisible or direction-changing character made visible.
 
     Newline and tab keep their effect and gain a sign; controls, zero-width and bidirectional
-    characters become their code point in brackets, so that they can neither hide nor reorder.
+    characters, fillers and variation selectors become their code point in brackets, so that they
+    can neither hide nor reorder.
     """
     out = []
     for char in text:
         if char in _KEPT:
             out.append(_KEPT[char])
-        elif unicodedata.category(char) in {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}:
+        elif char in _EMPTY or unicodedata.category(char) in _UNSEEN:
             out.append(f"[U+{ord(char):04X}]")
         else:
             out.append(char)
@@ -132,6 +140,11 @@ def counted(rate: "Mapping[str, Any] | None") -> str:
 def hits(rate: "Mapping[str, Any]") -> int:
     """How many the share stands for."""
     return round(float(rate["value"]) * int(rate["n"]))
+
+
+def two_digits(p: float | None) -> str:
+    """A p- or q-value to two significant digits: a small one is never rounded to 0."""
+    return "–" if p is None or not math.isfinite(p) else f"{p:.2g}"
 
 
 def percent(share: float | None) -> str:

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from virtuelens.audits.run import Run
 from virtuelens.reports.rows import finding_of, rows
-from virtuelens.reports.theme import BLUE, GREY, KINDS, VERMILION, new_figure, whiskers
+from virtuelens.reports.theme import BLUE, GREY, KINDS, ORANGE, VERMILION, new_figure, whiskers
 from virtuelens.reports.words import escaped, interval, number, percent, plain_concept
 
 if TYPE_CHECKING:
@@ -26,17 +26,30 @@ GREY_FILL, GREY_FILL_INNER, BLUE_FILL = (
 
 def dose_response(run: Run, model: str, concept: str) -> go.Figure | None:
     """Share of target choices against dose, with random directions; below, KL on neutral text."""
-    steering = rows(run, "steering", model, concept).sort_values("dose")
-    concept_rows = steering[steering["direction"] == "concept"]
-    target = concept_rows[concept_rows["kind"] == "target"]
+    steering = rows(run, "steering", model, concept)
+    target = steering[(steering["direction"] == "concept") & (steering["kind"] == "target")]
     if target["dose"].nunique() < 2:
         return None
+    first = target.iloc[0]
+    return dose_figure(
+        steering, f"Steering along {plain_concept(concept)} in {model}: what it does to choices",
+        f"Added at {first['point']} ({str(first['where']).replace('_', ' ')})",
+    )
+
+
+def dose_figure(steering: "pd.DataFrame", title: str, where: str) -> go.Figure:
+    """Rates of `steering` rows (of one steer) against dose, with their stand-ins; below, KL."""
+    steering = steering.sort_values("dose")
+    concept_rows = steering[steering["direction"] == "concept"]
+    target = concept_rows[concept_rows["kind"] == "target"]
     figure = make_subplots(
         rows=2, cols=1, shared_xaxes=True, row_heights=[0.74, 0.26], vertical_spacing=0.08
     )
-    random = steering[steering["direction"].astype(str).str.startswith("random")]
+    stand_ins = steering["direction"].astype(str)
+    random = steering[stand_ins.str.startswith("random")]
     n_random = random["direction"].nunique()
     _random_band(figure, random, n_random)
+    _swapped_lines(figure, steering[stand_ins.str.startswith("swapped")])
     for (kind, behaviour), mine in concept_rows.groupby(["kind", "behaviour"], sort=False):
         if kind != "target":
             _line(figure, mine, str(kind), str(behaviour))
@@ -49,14 +62,21 @@ def dose_response(run: Run, model: str, concept: str) -> go.Figure | None:
                         row=1, col=1)
     figure.update_yaxes(title_text="KL (nats)", rangemode="tozero", row=2, col=1)
     figure.update_xaxes(title_text=DOSE_AXIS, row=2, col=1)
-    first = target.iloc[0]
     return new_figure(
-        f"Steering along {plain_concept(concept)} in {model}: what it does to choices",
-        f"Added at {first['point']} ({str(first['where']).replace('_', ' ')}); n = "
-        f"{int(first['n'])} items scored; grey: {n_random} random directions of the same length. "
-        "Below: KL per token on neutral text.",
+        title,
+        f"{where}; n = {int(target.iloc[0]['n'])} items scored; grey: {n_random} random directions "
+        "of the same length. Below: KL per token on neutral text.",
         height=560, figure=figure,
     )
+
+
+def _swapped_lines(figure: go.Figure, swapped: "pd.DataFrame") -> None:
+    for k, (_, mine) in enumerate(swapped.groupby("direction", sort=False)):
+        figure.add_trace(go.Scatter(
+            x=mine["dose"], y=mine["rate"], mode="lines", showlegend=k == 0, legendgroup="swapped",
+            name=f"fitted to swapped labels, {swapped['direction'].nunique()} draws",
+            line={"color": ORANGE, "width": 1, "dash": "dot"}, opacity=0.7, hoverinfo="skip",
+        ), row=1, col=1)
 
 
 def _random_band(figure: go.Figure, random: "pd.DataFrame", n_random: int) -> None:

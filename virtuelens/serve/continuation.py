@@ -6,15 +6,14 @@ kept past (`HookedModel.run`). Greedy tokens are those of `HookedModel.generate`
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from virtuelens.errors import NotFiniteError
 from virtuelens.models.chat import Encoded
-from virtuelens.models.generate import Sampling
+from virtuelens.models.generate import Sampling, choose, cut, end_ids, new_text, settled
 
 if TYPE_CHECKING:
     from virtuelens.models import HookedModel
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from virtuelens.serve.readings import Reading
 
 Finish = Literal["stop", "length"]
-_UNFINISHED = "\ufffd"  # what a tokenizer shows for a character of which bytes are missing
-_MOST_UNFINISHED = 3  # bytes of a character that still lacks one
 
 
 @dataclass
@@ -46,7 +43,7 @@ class Continuation:
 
     def __post_init__(self) -> None:
         self._generator = torch.Generator().manual_seed(self.how.seed)
-        self._ends = end_ids(self.model)
+        self._ends = end_ids(self.model.hf, self.model.tokenizer)
 
     def step(self) -> str:
         """Go on by one token; what text is certain after it and was not before.
@@ -59,7 +56,7 @@ class Continuation:
             if len(self.prompt.ids) > 1:
                 self._prefill(self.prompt.ids[:-1])
             logits = self._run(self.prompt.ids[-1:])
-        token = choose(logits, self.how, self._generator)
+        (token,) = choose(logits, [self._generator], self.how)
         self.ids.append(token)
         if token in self._ends:
             self.finish = "stop"
@@ -72,10 +69,10 @@ class Continuation:
         points = list(dict.fromkeys([*self._points(), last]))
         self._forward(ids, points, logits=False)
 
-    def _run(self, ids: Sequence[int]) -> Float[Tensor, " d_vocab"]:
+    def _run(self, ids: Sequence[int]) -> Float[Tensor, "1 d_vocab"]:
         found = self._forward(ids, self._points(), logits=True)
         assert found is not None
-        return found[0, -1]
+        return found[:, -1]
 
     def _points(self) -> list[str]:
         return list(dict.fromkeys(r.direction.point for r in self.readings))
@@ -90,61 +87,15 @@ class Continuation:
         return reads.logits
 
     def _news(self) -> str:
-        text = self._text()
-        found = [at for s in self.how.stop if (at := text.find(s)) >= 0]
-        if found:
-            text, self.finish = text[: min(found)], "stop"
+        whole = self._text()
+        text = cut(whole, self.how.stop)
+        if len(text) < len(whole):
+            self.finish = "stop"
         elif self.finish is None:
-            text = text[: len(text) - _uncertain(text, self.how.stop)]
+            text = text[: settled(text, self.how.stop, self._text)]
         news = text[len(self._sent) :]
         self._sent += news
         return news
 
-    def _text(self) -> str:
-        """The continuation as it follows the prompt: its own leading space included."""
-        lead = list(self.prompt.ids[-4:])
-        before, whole = (
-            str(self.model.tokenizer.decode(
-                ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-            for ids in (lead, lead + self.ids)
-        )
-        return whole.removeprefix(before)
-
-
-def choose(
-    logits: Float[Tensor, " d_vocab"], how: Sampling, generator: torch.Generator
-) -> int:
-    """The next token.
-
-    Raises: NotFiniteError: no token has a likelihood.
-    """
-    if bool(torch.isnan(logits).any()):
-        raise NotFiniteError("The model's logits are not numbers under this steer: lower its "
-                             "strength.")
-    if how.temperature <= 0:
-        return int(logits.argmax())
-    probs = (logits.float().cpu() / how.temperature).softmax(-1)
-    if how.top_p < 1 or how.top_k:
-        ranked, order = probs.sort(descending=True)
-        kept = ranked.cumsum(-1) - ranked < how.top_p  # the first always
-        kept[how.top_k or len(kept) :] = False
-        probs = torch.zeros_like(probs).scatter(0, order[kept], ranked[kept])
-    return int(torch.multinomial(probs, 1, generator=generator))
-
-
-def end_ids(model: "HookedModel") -> frozenset[int]:
-    """The tokens that end a continuation: the checkpoint's, else the tokenizer's."""
-    config = getattr(model.hf, "generation_config", None)
-    ends: Any = getattr(config, "eos_token_id", None)
-    if ends is None:
-        ends = model.tokenizer.eos_token_id
-    if ends is None:
-        return frozenset()
-    return frozenset([ends] if isinstance(ends, int) else ends)
-
-
-def _uncertain(text: str, stop: Sequence[str]) -> int:
-    """Characters at the end that what follows may change: half a stop string, half a character."""
-    half = max((n for s in stop for n in range(1, min(len(s), len(text) + 1))
-                if text.endswith(s[:n])), default=0)
-    return max(half, min(_MOST_UNFINISHED, len(text) - len(text.rstrip(_UNFINISHED))))
+    def _text(self, tokens_ago: int = 0) -> str:
+        return new_text(self.model.tokenizer, self.prompt, self.ids[: -tokens_ago or None])

@@ -24,6 +24,7 @@ class Trail:
         """
         self._path = path
         self._lock = threading.Lock()
+        self._torn = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -40,7 +41,10 @@ class Trail:
         line = json.dumps(told | what, ensure_ascii=True, allow_nan=False) + "\n"
         try:
             with self._lock:
+                if self._torn:  # the rest of a line did not fit: this one does not go on from it
+                    line = "\n" + line
                 written = os.write(self._file, line.encode())
+                self._torn = written < len(line)
             if written < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:

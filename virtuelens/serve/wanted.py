@@ -4,12 +4,13 @@ A preset may also be chosen by the model's name: `NAME+honest` is NAME with the 
 clients that cannot send a field of their own.
 """
 
+import math
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from virtuelens.errors import ServeError, TextTooLongError
+from virtuelens.errors import ServeError, SteeringError, TextTooLongError
 from virtuelens.models.generate import Sampling
 from virtuelens.probing.monitor import Monitor, Watch, check_monitor
 from virtuelens.serve.bodies import ChatBody, CompletionBody
@@ -103,7 +104,8 @@ def wanted(body: ChatBody | CompletionBody, offer: Offer, *, at_most: int) -> Wa
             f"The prompt has {len(prompt.ids)} tokens and {max(most, 1)} new ones are asked for; "
             f"the context holds {offer.model.info.n_ctx}: shorten the prompt or ask for fewer."
         )
-    seed = secrets.randbits(63) if body.seed is None else body.seed
+    # no more bits than every client's numbers have
+    seed = secrets.randbits(53) if body.seed is None else body.seed
     temperature = DEFAULT_TEMPERATURE if body.temperature is None else body.temperature
     how = Sampling(most, temperature, seed, body.stops, top_p=body.top_p or 1.0)
     readings = tuple(_reading(name, offer, len(prompt.ids))
@@ -141,10 +143,13 @@ def _reading(name: str, offer: Offer, n_prompt: int) -> Reading:
 
 
 def _said(dose: Dose, pack: SteeringPack) -> dict[str, Any]:
-    direction = pack.direction(dose.direction)
+    direction, raw = pack.direction(dose.direction), pack.in_units(dose)
+    if not math.isfinite(raw):
+        raise SteeringError(f"A strength of {dose.strength} {dose.unit} of {dose.direction!r} is "
+                            "beyond all numbers: give a smaller one.")
     return {
         "direction": dose.direction, "concept": direction.concept, "kind": dose.kind,
         "strength": dose.strength, "unit": dose.unit,
-        "dose": None if dose.kind == "ablate" else pack.in_units(dose),
+        "dose": None if dose.kind == "ablate" else raw,
         "point": dose.point or direction.point, "where": dose.where,
     }

@@ -58,7 +58,9 @@ class Checkpoint:
         moments = _within(tensors, "adam.")
         for i, parameter in enumerate(trainer.optimizer.param_groups[0]["params"]):
             trainer.optimizer.state[parameter] = {
-                key: moments[f"{i}.{key}"].clone() for key in ("step", "exp_avg", "exp_avg_sq")
+                "step": moments[f"{i}.step"].clone(),  # Adam counts on the CPU
+                "exp_avg": moments[f"{i}.exp_avg"].to(parameter, copy=True),
+                "exp_avg_sq": moments[f"{i}.exp_avg_sq"].to(parameter, copy=True),
             }
         for name in _COUNTS:
             setattr(trainer, name, tensors[name].to(trainer.cfg.device))

@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from virtuelens.activations.positions import POSITIONS
-from virtuelens.errors import SaeError
-from virtuelens.sparse_coding.sae import Sae, check_feature, check_fits, encode
+from virtuelens.errors import PositionError, SaeError
+from virtuelens.sparse_coding.sae import Sae, check_fits, encode, features_encoder
 from virtuelens.values.texts import Text
 
 if TYPE_CHECKING:
@@ -66,15 +66,17 @@ def feature_matrix(
     are pooled after encoding: the SAE never sees an average of activations.
 
     Raises: ModelMismatchError, SaeError: not this model's SAE, or an unknown pool or position.
+    PositionError: a text has no such place.
     """
     check_fits(sae, model)
     _check_known(position, POSITIONS)
     _check_known(pool, POOLS)
     encoded = [model.encode(text) for text in texts]
+    places = _places(position, texts, encoded)
     out = torch.zeros(len(encoded), sae.d_sae)
     for rows, batch in batches(model, encoded, batch_tokens):
         acts = model.run(batch, read=[sae.point]).acts[sae.point]
-        chosen = [list(POSITIONS[position].pick(encoded[row])) for row in rows]
+        chosen = [places[row] for row in rows]
         flat = torch.cat([acts[i, tokens] for i, tokens in enumerate(chosen)])
         sizes = [len(tokens) for tokens in chosen]
         feature_acts = torch.split(encode(sae, flat).float().cpu(), sizes)
@@ -97,15 +99,17 @@ def token_rows(
     In the order of the texts: what `search_features` takes. On the CPU, in the model's precision.
 
     Raises: ModelMismatchError, SaeError: not this model's SAE, or an unknown position.
+    PositionError: a text has no such place.
     """
     check_fits(sae, model)
     _check_known(position, POSITIONS)
     encoded = [model.encode(text) for text in texts]
+    places = _places(position, texts, encoded)
     rows: list[Tensor] = [torch.zeros(0, sae.d_in)] * len(encoded)
     for batch_rows, batch in batches(model, encoded, batch_tokens):
         acts = model.run(batch, read=[sae.point]).acts[sae.point].cpu()
         for i, row in enumerate(batch_rows):
-            rows[row] = acts[i, list(POSITIONS[position].pick(encoded[row]))]
+            rows[row] = acts[i, places[row]]
     owner = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
     return torch.cat(rows) if rows else torch.zeros(0, sae.d_in), owner
 
@@ -151,14 +155,11 @@ def token_acts(
     Raises: ModelMismatchError, SaeError: not this model's SAE, or no such feature.
     """
     check_fits(sae, model)
-    for feature in features:
-        check_feature(sae, feature)
+    some = features_encoder(sae, features) if features else lambda read: read[..., :0]
     encoded = [model.encode(text) for text in texts]
     acts: list[Tensor] = [torch.zeros(0, len(features))] * len(encoded)
-    columns = list(features)
     for rows, batch in batches(model, encoded, batch_tokens):
-        read = model.run(batch, read=[sae.point]).acts[sae.point]
-        chosen = encode(sae, read)[..., columns].float().cpu()  # [batch pos feature]
+        chosen = some(model.run(batch, read=[sae.point]).acts[sae.point]).float().cpu()
         for i, row in enumerate(rows):
             acts[row] = chosen[i, : len(encoded[row].ids)]
     return encoded, acts
@@ -179,6 +180,22 @@ def batches(
         rows.append(row)
     if rows:
         yield rows, model.batch([encoded[i] for i in rows], side="right")
+
+
+def _places(
+    position: str, texts: Sequence[Text], encoded: Sequence["Encoded"]
+) -> list[list[int]]:
+    """The tokens of each text that the position chooses, as a harvest chooses them."""
+    row, places = POSITIONS[position], []
+    for i, (text, e) in enumerate(zip(texts, encoded, strict=True)):
+        if row.own_words and text.raw is None and text.response is None:
+            raise PositionError(
+                f"Text {i}: the chat has no response, so its last token is the template's and "
+                f"{position!r} has nothing to read: end it with an assistant's turn, or read "
+                "last_prompt."
+            )
+        places.append(list(row.pick(e)))
+    return places
 
 
 def _check_known(name: str, table: Mapping[str, object]) -> None:

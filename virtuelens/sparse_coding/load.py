@@ -85,14 +85,13 @@ def _from_directory(path: Path, name: str, device: str) -> Sae:
     _check_architecture(architecture, str(path))
     # imported here: SAELens takes seconds to import, and most commands need no SAE
     from sae_lens import SAE, TrainingSAE
-    from safetensors import SafetensorError
 
     try:
         if architecture in _BATCH_DEPENDENT:
             module = _for_inference(TrainingSAE.load_from_disk(path, device=device))
         else:
             module = SAE.load_from_disk(path, device=device)
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+    except Exception as error:  # whatever a strange file leads SAELens to
         raise SaeError(
             f"{path} could not be read as a {architecture} SAE ({_first_line(error)}): its weights "
             "and its cfg.json do not fit each other, or are damaged."
@@ -113,7 +112,7 @@ def _from_registry(name: str, device: str) -> Sae:
         )
     try:
         module = SAE.from_pretrained(release, sae_id, device=device)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    except Exception as error:  # of the network, or of SAELens' many converters
         raise SaeError(
             f"Could not get the SAE {name!r} ({_first_line(error)}): check the name and the "
             "connection to the hub, or download it and give its directory."
@@ -152,6 +151,11 @@ def _wrap(module: "SAE[Any]", name: str) -> Sae:
     metadata = module.cfg.metadata
     architecture = module.cfg.architecture()
     ours = metadata.get("virtuelens") or {}
+    if not isinstance(ours, dict):
+        raise SaeError(
+            f"{name}: metadata.virtuelens in {CONFIG} is {ours!r}, expected an object: it was not "
+            "written by virtuelens. Take it out, or train the SAE again."
+        )
     return Sae(
         name=name,
         point=metadata.get("hook_name") or "",
@@ -186,6 +190,8 @@ def _read_config(path: Path) -> dict[str, Any]:
             _refuse_pickle(pickled[0]) if pickled
             else f"{path} has no {CONFIG}: an SAE directory holds {CONFIG} and {WEIGHTS}."
         ) from error
+    except OSError as error:
+        raise SaeError(f"Could not read {path / CONFIG} ({error.strerror}).") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise SaeError(f"{path / CONFIG} is not valid JSON ({error}).") from error
     if not isinstance(config, dict):

@@ -1,7 +1,8 @@
 """From a recipe to trained and evaluated SAEs: texts, store, training, evaluation.
 
-The store is kept beside the SAE until that is whole: an interrupted run goes on from its shards,
-and from the last minute of its training (`checkpoint`). Several seeds share one store.
+The store is kept beside the SAE until that is evaluated: an interrupted run goes on from its
+shards, from the last minute of its training (`checkpoint`), or with the evaluation. Several seeds
+share one store.
 """
 
 import json
@@ -10,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
+
+from pydantic import TypeAdapter, ValidationError
 
 from virtuelens import storage
 from virtuelens.activations.harvest import harvest
@@ -123,10 +126,12 @@ def _trained(
     model: HookedModel, held_out: list[Text], recipe: Recipe, out: Path, *, kept: Path,
     progress: Progress,
 ) -> Evaluation:
-    train_sae(
-        open_store(kept), recipe, out=out, device=model.info.device,
-        progress=lambda done, total, _: progress("train", done, total),
-    )
+    # an SAE that was evaluated is replaced; one that was not was interrupted there
+    if (out / EVALUATION).is_file() or not _is_trained(out, recipe, model.info.fingerprint):
+        train_sae(
+            open_store(kept), recipe, out=out, device=model.info.device,
+            progress=lambda done, total, _: progress("train", done, total),
+        )
     made = replace(load_sae(out, device=model.info.device), name=recipe.name)
     evaluation = evaluate(
         model, made, held_out, progress=lambda done, total: progress("evaluate", done, total)
@@ -143,13 +148,20 @@ def _is_made(path: Path, recipe: Recipe, fingerprint: str) -> bool:
     check_replaceable(path)
     if not (path / CONFIG).is_file():
         return False
-    made = (storage.read_json(path / CONFIG).get("metadata") or {}).get("virtuelens") or {}
-    same = plain(made.get("recipe")) == plain(asdict(recipe))
-    if not same or made.get("fingerprint") != fingerprint:
+    if not _is_trained(path, recipe, fingerprint):
         raise SaeError(
             f"{path} holds an SAE of another recipe or model: choose another --out, or delete it."
         )
     return (path / EVALUATION).is_file()
+
+
+def _is_trained(path: Path, recipe: Recipe, fingerprint: str) -> bool:
+    """Whether an SAE of this recipe and these weights is there."""
+    if not (path / CONFIG).is_file():
+        return False
+    made = (storage.read_json(path / CONFIG).get("metadata") or {}).get("virtuelens") or {}
+    same = plain(made.get("recipe")) == plain(asdict(recipe))
+    return same and made.get("fingerprint") == fingerprint
 
 
 def _prefixed(progress: Progress, name: str) -> Progress:
@@ -188,7 +200,14 @@ def card_texts(sae: Sae, file: str | None, n: int) -> list[Text]:
             f"{sae.name} was not made by a recipe of virtuelens, so that nothing is known of its "
             "texts: give some with --texts FILE.jsonl."
         )
-    return read_texts(Data(**ours["recipe"]["data"]))[1][:n]
+    try:
+        data = TypeAdapter(Data).validate_python(ours["recipe"]["data"])
+    except (ValidationError, KeyError, TypeError) as error:
+        raise SaeError(
+            f"The recipe in {CONFIG} of {sae.name} does not say what its texts were: give some "
+            "with --texts FILE.jsonl."
+        ) from error
+    return read_texts(data)[1][:n]
 
 
 def _organism_texts(data: Data) -> list[Text]:
@@ -208,10 +227,12 @@ def _organism_texts(data: Data) -> list[Text]:
 
 
 def _file_texts(data: Data) -> list[Text]:
-    """The `text` (or first string) of each line of a JSON-lines file, repeated ones once."""
+    """The `text` of each line of a JSON-lines file, repeated ones once."""
     path = Path(data.name)
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise SaeError(f"{path} is not UTF-8 text: give a JSON-lines file.") from error
     except OSError as error:
         raise SaeError(
             f"Could not read {path} ({error.strerror}): give a JSON-lines file."

@@ -216,10 +216,18 @@ def fitting_rows(
         raise SaeError(f"{len(labels)} labels for {len(groups)} groups: give one group an example.")
     in_fit, _ = fit_test_groups(groups, seed=seed)
     fit = np.array([group in in_fit for group in groups])
+    check_both_classes(labels, fit)
+    return fit
+
+
+def check_both_classes(labels: Int[Array, " n"], fit: Bool[Array, " n"]) -> None:
+    """Raise unless both classes are among the fitting rows and among the others.
+
+    Raises: SaeError.
+    """
     for side in (fit, ~fit):
         if len(set(labels[side].tolist())) < 2:
             raise SaeError(
                 "Split by group, one side holds one class only: rank features on examples whose "
                 "groups hold both classes, such as contrast pairs."
             )
-    return fit

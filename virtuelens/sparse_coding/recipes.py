@@ -88,6 +88,20 @@ class Recipe:
             raise ValueError(f"sae.k is missing: {self.sae.architecture} needs it")
         if self.sae.architecture not in WITH_K and self.sae.sparsity is None:
             raise ValueError(f"sae.sparsity is missing: {self.sae.architecture} needs it")
+        least: dict[str, tuple[float, float]] = {
+            "data.texts": (self.data.texts, 1), "sae.d_sae": (self.sae.d_sae, 1),
+            "data.held_out": (self.data.held_out, 2),  # fewer have no interval
+            "training.steps": (self.training.steps, 1), "training.batch": (self.training.batch, 1),
+            "training.dead_after": (self.training.dead_after, 1),
+        }
+        for name, (value, lowest) in least.items():
+            if value < lowest:
+                raise ValueError(f"{name} is {value}: expected at least {lowest}")
+        if self.training.lr <= 0:
+            raise ValueError(f"training.lr is {self.training.lr}: expected more than 0")
+        if self.sae.k is not None and not 1 <= self.sae.k <= self.sae.d_sae:
+            raise ValueError(
+                f"sae.k is {self.sae.k}: expected 1 to sae.d_sae, which is {self.sae.d_sae}")
 
 
 def load_recipe(name: str | Path) -> Recipe:

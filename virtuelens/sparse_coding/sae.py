@@ -117,18 +117,8 @@ def feature_encoder(sae: Sae, feature: int) -> FeatureEncoder:
     Architectures whose features do not compete (standard, jumprelu, gated) need one dot product;
     top-k ones encode all features, because the others decide whether this one is kept.
     """
-    check_feature(sae, feature)
-    column = _COLUMNS.get(sae.architecture)
-    if column is None:
-        return lambda acts: encode(sae, acts)[..., feature]
-
-    @torch.no_grad()
-    def one(acts: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch"]:
-        sae_in = sae.module.process_sae_in(acts.to(sae.module.device))
-        _forget_norms(sae.module)
-        return column(sae.module, sae_in, feature)
-
-    return one
+    some = features_encoder(sae, [feature])
+    return lambda acts: some(acts)[..., 0]
 
 
 def features_encoder(sae: Sae, features: Sequence[int]) -> FeaturesEncoder:
@@ -244,23 +234,23 @@ def _check_width(sae: Sae, acts: Float[Tensor, "*batch d_in"]) -> None:
         )
 
 
-def _standard_column(module: Any, sae_in: Tensor, i: int | slice) -> Tensor:
+def _standard_column(module: Any, sae_in: Tensor, i: slice) -> Tensor:
     pre = sae_in @ module.W_enc[:, i] + module.b_enc[i]
     return torch.as_tensor(module.activation_fn(pre))
 
 
-def _jumprelu_column(module: Any, sae_in: Tensor, i: int | slice) -> Tensor:
+def _jumprelu_column(module: Any, sae_in: Tensor, i: slice) -> Tensor:
     pre = sae_in @ module.W_enc[:, i] + module.b_enc[i]
     return torch.as_tensor(module.activation_fn(pre) * (pre > module.threshold[i]))
 
 
-def _gated_column(module: Any, sae_in: Tensor, i: int | slice) -> Tensor:
+def _gated_column(module: Any, sae_in: Tensor, i: slice) -> Tensor:
     along = sae_in @ module.W_enc[:, i]
     magnitude = module.activation_fn(along * module.r_mag[i].exp() + module.b_mag[i])
     return torch.as_tensor((along + module.b_gate[i] > 0) * magnitude)
 
 
-_COLUMNS: dict[str, Callable[[Any, Tensor, int | slice], Tensor]] = {
+_COLUMNS: dict[str, Callable[[Any, Tensor, slice], Tensor]] = {
     "standard": _standard_column,
     "jumprelu": _jumprelu_column,
     "gated": _gated_column,

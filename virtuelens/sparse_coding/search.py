@@ -12,13 +12,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from virtuelens import stats
 from virtuelens.errors import NotFiniteError, SaeError
 from virtuelens.sparse_coding.entries import BUDGET, auroc_entries, encode_blocks
-from virtuelens.sparse_coding.rank import Oriented, Ranking, fitting_rows, oriented, ranking
+from virtuelens.sparse_coding.rank import (
+    Oriented,
+    Ranking,
+    check_both_classes,
+    fitting_rows,
+    oriented,
+    ranking,
+)
 from virtuelens.sparse_coding.sae import Sae
 
 Array = np.ndarray
@@ -75,8 +83,8 @@ def search_features(
     _check(acts, labels, owner)
     row_labels = labels[owner]
     row_groups = tuple(groups[i] for i in owner.tolist())
-    example_fit = fitting_rows(groups, labels, seed)
-    fit = example_fit[owner]
+    fit = fitting_rows(groups, labels, seed)[owner]
+    check_both_classes(row_labels, fit)  # an example may have no row
     swapped = stats.permuted_labels(labels, pairs, n_draws=n_permutations, seed=seed)
     labelings = np.concatenate([labels[None], swapped])
     found: list[Oriented] = []
@@ -116,8 +124,8 @@ def _check(acts: Float[Tensor, "n d_in"], labels: Array, owner: Array) -> None:
             f"Owners are {owner.min()} to {owner.max()}, the {len(labels)} examples are 0 to "
             f"{len(labels) - 1}: number the example that each row belongs to."
         )
-    # the largest size is NaN or infinite if any value is
-    if len(acts) and not bool(acts.abs().amax().isfinite()):
+    # smallest and largest are NaN or infinite if any value is; no copy of the rows is made
+    if len(acts) and not bool(torch.stack(torch.aminmax(acts)).isfinite().all()):
         raise NotFiniteError(
             "NaN or infinity in the activations: load the model in float32, or check its weights."
         )

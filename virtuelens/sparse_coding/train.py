@@ -104,8 +104,11 @@ def versions() -> dict[str, str]:
 def check_replaceable(out: Path) -> None:
     """Raise unless `out` is free, empty, or an SAE that may be replaced.
 
-    Raises: SaeError: something else is there.
+    Raises: SaeError: something else is there, or it has no name (the SAE is written beside it
+    first, and takes its place when it is whole).
     """
+    if out.name in {"", ".."}:
+        raise SaeError(f"An SAE cannot be written to {str(out)!r}: give a name, such as my-sae.")
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / CONFIG).is_file()):
         raise SaeError(f"{out} exists and is not an SAE: choose another place for the new one.")
 

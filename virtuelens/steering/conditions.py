@@ -77,7 +77,7 @@ class Scheduled:
         """The activations, moved by the share that is due."""
         since = (seen.index - (seen.prompt_length[:, None] - 1)).clamp(min=0).float()
         factor = factor_of(self.schedule)(since).to(acts.device)  # [batch pos]
-        edited = self.edit(acts, seen)
+        edited = self.edit(acts.clone(), seen)  # it may write to what it is given
         part = acts + factor[..., None].to(acts.dtype) * (edited - acts)
         moved = put(torch.where(factor[..., None] == 1, edited, part), acts, factor != 0)
         return torch.where(edited == acts, acts, moved)  # -0.0 + 0 would be another bit pattern
@@ -118,7 +118,7 @@ class When:
         judged = acts if self.at in {None, self.point} else seen.elsewhere[str(self.at)]
         v = self.direction.to(device=judged.device, dtype=torch.float32)
         holds = judged.float() @ (v / v.norm()) > self.above  # [batch pos]
-        return put(self.edit(acts, seen), acts, holds)
+        return put(self.edit(acts.clone(), seen), acts, holds)  # it may write to its own
 
 
 def when(edit: "Edit", direction: Direction, *, sigma: float) -> When:

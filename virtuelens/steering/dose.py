@@ -82,11 +82,11 @@ class Response:
 
     def slope(self, *, seed: int = 0, n_draws: int = 1000) -> Estimate:
         """Mean item slope with a cluster bootstrap over item groups."""
-        return _mean(self.item_slopes, self.groups, seed=seed, n_draws=n_draws)
+        return stats.mean(self.item_slopes, self.groups, seed=seed, n_draws=n_draws, null=0.0)
 
     def effect(self, *, seed: int = 0, n_draws: int = 1000) -> Estimate:
         """Mean item effect with a cluster bootstrap over item groups."""
-        return _mean(self.item_effects, self.groups, seed=seed, n_draws=n_draws)
+        return stats.mean(self.item_effects, self.groups, seed=seed, n_draws=n_draws, null=0.0)
 
     def monotonicity(self) -> float:
         """Share of the variance of the mean score that a never falling curve explains (R²).
@@ -240,11 +240,3 @@ def random_directions(d_model: int, n: int, *, seed: int) -> list[Float[Tensor, 
     generator = torch.Generator().manual_seed(seed)
     vectors = torch.randn(n, d_model, generator=generator)
     return list(vectors / vectors.norm(dim=1, keepdim=True))
-
-
-def _mean(
-    values: Float[Array, " n"], groups: Sequence[str], *, seed: int, n_draws: int
-) -> Estimate:
-    return stats.bootstrap(
-        lambda rows: float(values[rows].mean()), groups, n_draws=n_draws, seed=seed, null=0.0
-    )

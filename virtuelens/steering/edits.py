@@ -77,7 +77,7 @@ class Clamp:
         values = like(torch.as_tensor(self.value), acts)
         shift = values - acts @ like(self._units, acts).T  # [batch pos k]
         edited = acts + shift @ like(self._inverse, acts)
-        return put(edited, acts, selection(self.where, seen) & (shift != 0).any(-1))
+        return put(edited, acts, selection(self.where, seen).to(acts.device) & (shift != 0).any(-1))
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Cap:
         v = like(_unit_rows(self.direction)[0], acts)
         beyond = (acts @ v - self.limit).clamp(min=0)  # [batch pos]
         edited = acts - beyond[..., None] * v
-        return put(edited, acts, selection(self.where, seen) & (beyond > 0))
+        return put(edited, acts, selection(self.where, seen).to(acts.device) & (beyond > 0))
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Floor:
         v = like(_unit_rows(self.direction)[0], acts)
         missing = (self.limit - acts @ v).clamp(min=0)  # [batch pos]
         edited = acts + missing[..., None] * v
-        return put(edited, acts, selection(self.where, seen) & (missing > 0))
+        return put(edited, acts, selection(self.where, seen).to(acts.device) & (missing > 0))
 
 
 @dataclass(frozen=True)

@@ -32,14 +32,22 @@ def save_pack(pack: SteeringPack, path: Path) -> Path:
 
     Raises: SteeringError: another ending. DiskError: it could not be written.
     """
-    if path.suffix != ".toml":
-        raise SteeringError(f"{path} does not end in .toml: a steering pack is a TOML file with "
-                            "its tensors beside it.")
+    check_path(path)
     tensors = path.with_suffix(".safetensors")
     about = {"schema": SCHEMA, "kind": "steering pack", "fingerprint": pack.fingerprint}
     storage.write_tensors(tensors, {n: d.vector for n, d in pack.directions.items()}, about)
     storage.write_text(path, _toml(pack, tensors.name, storage.sha256_file(tensors)))
     return path
+
+
+def check_path(path: Path) -> None:
+    """Raise unless a pack can be written under that name.
+
+    Raises: SteeringError.
+    """
+    if path.suffix != ".toml":
+        raise SteeringError(f"{path} does not end in .toml: a steering pack is a TOML file with "
+                            "its tensors beside it.")
 
 
 def load_pack(path: Path, model: "HookedModel") -> SteeringPack:

@@ -34,11 +34,15 @@ class Neutral:
 
 @dataclass(frozen=True)
 class SideEffect:
-    """KL(unedited || edited) over the tokens of neutral text, in nats."""
+    """KL(unedited || edited) over the tokens of neutral text, in nats.
+
+    perplexity: of the edited model on these texts, as a multiple of the unedited one's.
+    """
 
     kl_mean: float
     kl_p95: float
     n: int
+    perplexity: float = 1.0
 
 
 @torch.inference_mode()
@@ -77,12 +81,22 @@ def read_neutral(
 @torch.inference_mode()
 def side_effect(model: "HookedModel", neutral: Neutral, edits: Sequence["Edit"]) -> SideEffect:
     """KL of the edited model from the unedited one on every token of the neutral texts."""
-    parts = []
+    parts, rises = [], []
     for batch, clean in zip(neutral.batches, neutral.logprobs, strict=True):
         edited = _logprobs(model, batch, edits)
         parts.append((clean.exp() * (clean - edited)).sum(-1))
+        rises.append(_of_next(batch, clean - edited))
     kl = torch.cat(parts).clamp(min=0)
-    return SideEffect(float(kl.mean()), float(kl.quantile(0.95)), len(kl))
+    perplexity = float(torch.cat(rises).mean().exp()) if sum(map(len, rises)) else 1.0
+    return SideEffect(float(kl.mean()), float(kl.quantile(0.95)), len(kl), perplexity)
+
+
+def _of_next(batch: "Batch", values: Float[Tensor, "n d_vocab"]) -> Float[Tensor, " m"]:
+    """The entry of the token that follows, at every real token that one follows."""
+    follows = batch.real & batch.real.roll(-1, dims=1)
+    follows[:, -1] = False
+    chosen: Tensor = values[follows[batch.real]]
+    return chosen.gather(-1, batch.tokens.roll(-1, dims=1)[follows][:, None])[:, 0]
 
 
 def largest_dose(

@@ -55,7 +55,7 @@ class Hold:
         vector = d.vector.to(device=acts.device, dtype=torch.float32)
         along = (acts.float() @ vector - d.center) / (d.scale or 1.0)  # [batch pos]
         excess = (along - self.high).relu() + (self.low - along).relu()
-        chosen = selection(self.where, seen)
+        chosen = selection(self.where, seen).to(acts.device)
         total: Tensor = (excess.square() * chosen).sum() / chosen.sum().clamp(min=1)
         return self.weight * total
 

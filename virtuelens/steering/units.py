@@ -120,12 +120,12 @@ def solve(
         if low > 1e9 * start or high < 1e-9 * start:
             break
         slope = 2.0
-        if known and y > 0:
+        if known and 0 < y < math.inf:
             x0, y0 = min(known.items(), key=lambda at: abs(math.log(at[0] / x)))
             slope = max(0.5, math.log(y / y0) / math.log(x / x0)) if x != x0 else 2.0
             if high == math.inf and x > 8 * x0 and y < 1.05 * y0:
                 break  # more of it does no more
-        if y > 0:
+        if 0 < y < math.inf:
             known[x] = y
         x = x * (target / max(y, 1e-9)) ** (1 / slope)
         x = min(max(x, high / 100 if low == 0 else low * 1.001), 1e3 * low or math.inf)

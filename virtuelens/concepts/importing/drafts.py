@@ -123,7 +123,11 @@ PLAIN = Asked()
 
 
 def flipped(drafts: Drafts) -> Drafts:
-    """Labels swapped: positive sides, single labels and the targets of choices."""
+    """Labels swapped: positive sides, single labels and the targets of choices.
+
+    A neutral set stays as it is: it must stay right, whichever label is which.
+    """
+    sets = {n for n, b in drafts.sets.items() if b.kind != "neutral"}
 
     def turned(p: Pair | Single) -> Pair | Single:
         if isinstance(p, Single):
@@ -133,8 +137,10 @@ def flipped(drafts: Drafts) -> Drafts:
     return replace(
         drafts, label_1=drafts.label_0, label_0=drafts.label_1,
         pairs=tuple(turned(p) for p in drafts.pairs),
-        choices=tuple(replace(c, target=c.rival, rival=c.target) for c in drafts.choices),
-        sets={n: b._replace(of=f"the opposite of: {b.of}") for n, b in drafts.sets.items()},
+        choices=tuple(replace(c, target=c.rival, rival=c.target) if c.set in sets else c
+                      for c in drafts.choices),
+        sets={n: b._replace(of=f"the opposite of: {b.of}") if n in sets else b
+              for n, b in drafts.sets.items()},
     )  # fmt: skip
 
 

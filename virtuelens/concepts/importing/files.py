@@ -18,6 +18,8 @@ from virtuelens.concepts.importing.drafts import Asked, Place
 from virtuelens.concepts.lines import shown
 from virtuelens.errors import PackError
 
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
 
 class UnreadableError(PackError):
     """A file cannot be read whatever its format: missing, empty, or in another encoding."""
@@ -59,16 +61,12 @@ class Record:
     def words(self, value: Any, name: str) -> str:
         """A value that has to be words.
 
-        Raises: PackError: it is something else, empty, or not Unicode text.
+        Raises: PackError: it is something else, or empty.
         """
         if not isinstance(value, str):
             raise self.wrong(f"{name!r} is {type(value).__name__}, expected text.")
         if not value.strip():
             raise self.wrong(f"{name!r} is empty.")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise self.wrong(f"{name!r} holds half of a surrogate pair.") from None
         return value.strip()
 
 
@@ -232,7 +230,12 @@ def _some(records: list[Record], path: str, missing: str) -> list[Record]:
 
 def _json(text: str, at: int, place: Place) -> tuple[Any, int]:
     try:
-        return json.JSONDecoder().raw_decode(text, at)
+        value, end = json.JSONDecoder().raw_decode(text, at)
+        if _SURROGATE.search(text, at, end):  # else all of it is Unicode, as the file is
+            json.dumps(value, ensure_ascii=False).encode()
+        return value, end
+    except UnicodeEncodeError:
+        raise PackError(f"{place}: half of a surrogate pair (\\ud800 to \\udfff).") from None
     except json.JSONDecodeError as error:
         line = place.line + text.count("\n", at, error.pos)
         raise PackError(f"{place.file}:{line}: not valid JSON ({error.msg}).") from error

@@ -14,6 +14,7 @@ from virtuelens.concepts.pack import Concept
 from virtuelens.values.texts import Example, Split
 
 DIALECT = "english"
+_SPLITS: tuple[Split, ...] = ("main", "shifted")
 UNKNOWN_LICENCE = "unknown: see the source"
 
 
@@ -107,13 +108,8 @@ class Imported:
 
     @property
     def flagged(self) -> tuple[CheckRow, ...]:
-        """Rows that do not pass; for single texts without those on pairs, which they have not."""
-        single = self.concept is not None and all(
-            e.pair.startswith("group ") for e in self.concept.examples
-        )
-        about_pairs = ("pairs in main", "pairs in shifted", "pairs longer")
-        return tuple(r for r in self.checks if not r.passed
-                     and not (single and r.name.startswith(about_pairs)))  # fmt: skip
+        """Rows that do not pass."""
+        return tuple(r for r in self.checks if not r.passed)
 
     def as_json(self) -> dict[str, Any]:
         """What the command line prints as JSON."""
@@ -153,14 +149,8 @@ class Imported:
         """Pairs (or single texts) of each split, items of each behaviour set."""
         if self.concept is None:
             return {}
-        splits = {s: len(pair_ids(self.concept, s)) for s in ("main", "shifted")}
+        splits = {s: self.concept.n_pairs(s) for s in _SPLITS}
         return splits | {f"items of {b.name}": len(b.items) for b in self.concept.behaviours}
-
-
-def pair_ids(concept: Concept, split: Split) -> set[str]:
-    """Ids of the pairs and single texts of a split, as its file has them."""
-    return {e.id.removesuffix("/positive").removesuffix("/negative")
-            for e in concept.in_split(split)}  # fmt: skip
 
 
 def _short(example: Example) -> str:

@@ -7,6 +7,7 @@ pair: the true one of them against the false one. A file alone gives single text
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,7 +75,7 @@ def aligned(rows: Sequence[Row], negated: Sequence[Row]) -> list[tuple[Row, Row]
     best = [0.0] * (slack + 1)
     before: list[list[int]] = []
     for j, b in enumerate(negated):
-        came = [max(range(s + 1), key=lambda k: (best[k], k)) for s in range(slack + 1)]
+        came = [k for _, k in accumulate(zip(best, range(slack + 1), strict=True), max)]
         best = [best[came[s]] + _likeness(rows[j + s], b) for s in range(slack + 1)]
         before.append(came)
     s = max(range(slack + 1), key=lambda k: best[k])

@@ -3,7 +3,8 @@
 1. Every scorer's value becomes numbers: correct is 1, incorrect 0; a dictionary, one number a key.
 2. The mean has a cluster bootstrap over the samples' `group`, or else over sample ids, so that
    epochs of one sample are no independent evidence.
-3. Chance is one over the number of choices, where the samples have choices.
+3. Chance is one over the number of choices, where the samples have choices and the values are
+   shares.
 """
 
 from collections import defaultdict
@@ -72,17 +73,18 @@ def _row(
     groups = [str((s.metadata or {}).get("group", s.id)) for s, _ in scored]
     told = [(s.output.metadata or {}) if s.output else {} for s, _ in scored]
     about = log.eval.metadata or {}
-    is_margin = key == "margin"
+    unit, null = "the scorer's own", None
+    if key == "margin":
+        unit, null = "nats", 0.0
+    elif ((values >= 0) & (values <= 1)).all():
+        unit, null = "share of 1", _chance([s for s, _ in scored])
     provider, _, name = log.eval.model.partition("/")
     return Outside(
         model=name or provider, weights=_one(told, "weights", path), harness="inspect-ai",
         task=log.eval.task, concept=str(about.get("concept", "")),
         behaviour=str(about.get("behaviour", "")), kind=str(about.get("kind", "")),
-        scorer=scorer, metric=key, unit="nats" if is_margin else "share of 1",
-        estimate=stats.bootstrap(
-            lambda rows: float(values[rows].mean()), groups,
-            null=0.0 if is_margin else _chance([s for s, _ in scored]),
-        ),
+        scorer=scorer, metric=key, unit=unit,
+        estimate=stats.bootstrap(lambda rows: float(values[rows].mean()), groups, null=null),
         edits=tuple(told[0].get("edits", ())), where=str(told[0].get("where", "")),
         source=path.name, digest=storage.sha256_file(path), created=str(log.eval.created),
     )

@@ -24,6 +24,7 @@ from virtuelens.errors import TextError, VirtueLensError
 from virtuelens.integrations.inspect.talk import Wish, output_of, text_of, token_logprobs, wish_of
 from virtuelens.integrations.inspect.together import Together
 from virtuelens.models import load_model
+from virtuelens.models.generate import end_ids
 from virtuelens.named_edits import addition, clamped_features, named_probe
 from virtuelens.steering.behaviour import choice_logprobs, encode_items
 from virtuelens.steering.where import parse
@@ -154,7 +155,7 @@ class VirtueLensAPI(ModelAPI):  # type: ignore[misc]  # inspect-ai is not follow
             m, [m.encode(t) for t in texts], said, self.edits, top=wish.top)
         drawn = {"seed": wish.seed} if wish.temperature > 0 else {}
         return [
-            output_of(one, wish, name=self.model_name, ends=m.tokenizer.all_special_ids,
+            output_of(one, wish, name=self.model_name, ends=end_ids(m.hf, m.tokenizer),
                       logprobs=logprobs, metadata=self.about | drawn | self._watched(one))
             for one, logprobs in zip(said, told, strict=True)
         ]

@@ -1,6 +1,6 @@
 """Between Inspect's messages and settings and ours."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -97,7 +97,7 @@ def wish_of(config: GenerateConfig, *, room: int, seed: int) -> Wish:
 
 
 def output_of(
-    said: "Generation", wish: Wish, *, name: str, ends: Sequence[int],
+    said: "Generation", wish: Wish, *, name: str, ends: Collection[int],
     logprobs: Logprobs | None, metadata: dict[str, object],
 ) -> ModelOutput:
     """What was said, as Inspect has it; `metadata` goes with it.
@@ -123,15 +123,15 @@ def token_logprobs(
 ) -> list[Logprobs]:
     """Log-probability of every token said, the end included, under the same edits, in nats.
 
-    Taken from one more pass over prompt and answer.
+    Taken from one more pass over prompt and answer, one at a time: logits of a whole batch are
+    larger than many a model.
     """
-    rows = [Encoded((*p.ids, *s.ids), len(p.ids), (), p.spoken)
-            for p, s in zip(prompts, said, strict=True)]
-    logits = model.run(model.batch(rows), edits=edits, logits=True).logits
-    assert logits is not None
     found = []
-    for i, (p, s) in enumerate(zip(prompts, said, strict=True)):
-        here = logits[i, len(p.ids) - 1 : len(p.ids) - 1 + len(s.ids)].float().log_softmax(-1)
+    for p, s in zip(prompts, said, strict=True):
+        row = Encoded((*p.ids, *s.ids), p.prompt_length, (), p.spoken)
+        logits = model.run(model.batch([row]), edits=edits, logits=True).logits
+        assert logits is not None
+        here = logits[0, len(p.ids) - 1 : -1].float().log_softmax(-1)  # [said d_vocab]
         found.append(Logprobs(content=[
             _token(model, token, here[k], top) for k, token in enumerate(s.ids)
         ]))

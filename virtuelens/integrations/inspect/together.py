@@ -45,7 +45,8 @@ class Together(Generic[Ask, Answer]):
                     await anyio.sleep(GATHER_S)
                     part = self._queue[: self._at_most]
                     await anyio.to_thread.run_sync(self._answer, part)
-                    del self._queue[: len(part)]
+                    # by what was answered, not by how many: who gave up is out of it already
+                    self._queue = [w for w in self._queue if w not in part]
         except BaseException:
             if mine in self._queue:
                 self._queue.remove(mine)

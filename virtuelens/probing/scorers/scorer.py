@@ -44,7 +44,7 @@ class Scorer:
 
         Raises: ProbeError: rows of another width, or several rows where the family reads one.
         """
-        _check_shape(self.family, bags)
+        check_shape(self.family, bags)
         if bags.values.shape[1] != self.width:
             raise ProbeError(
                 f"This {self.family} scorer reads rows of {self.width} numbers, these have "
@@ -66,7 +66,7 @@ def fit_scorer(
         raise ProbeError(f"Unknown family {family!r}: choose from {', '.join(SCORERS)}.")
     if len(set(examples.labels.tolist())) < 2:
         raise ProbeError("These examples hold one class only: a probe needs both.")
-    _check_shape(family, examples.bags)
+    check_shape(family, examples.bags)
     fitted = SCORERS[family].fit(examples.bags, examples.labels, seed)
     parameters = {name: torch.from_numpy(np.array(v)) for name, v in fitted.items()}
     return Scorer(family, parameters, point, position, concept, sae, fingerprint,
@@ -105,8 +105,13 @@ def load_scorer(path: Path, *, fingerprint: str | None = None) -> Scorer:
     return Scorer(parameters=tensors, **{name: about[name] for name in _ABOUT})
 
 
-def _check_shape(family: str, bags: Bags) -> None:
-    if SCORERS[family].reads != "tokens" and (bags.sizes != 1).any():
+def check_shape(family: str, bags: Bags) -> None:
+    """Refuse several rows an example where the family reads one.
+
+    Raises: ProbeError.
+    """
+    pools = family in SCORERS and SCORERS[family].reads == "tokens"
+    if not pools and (bags.sizes != 1).any():
         raise ProbeError(
             f"{family} reads one row an example, here one has {bags.sizes.max()}: pool them first, "
             "or use a family that reads tokens (attention, max)."
