@@ -168,7 +168,13 @@ def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
         raise StoreError(f"{path} is damaged or not a safetensors file ({error}).") from error
     if about is None:
         raise StoreError(f"{path} was not written by virtuelens: its header has no description.")
-    return tensors, json.loads(about)
+    try:
+        told = json.loads(about)
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        raise StoreError(f"{path} is damaged: the description in its header is no JSON object.")
+    return tensors, told
 
 
 def write_table(path: Path, table: "pd.DataFrame") -> None:

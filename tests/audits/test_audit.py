@@ -15,7 +15,7 @@ from virtuelens import storage
 from virtuelens.audits.audit import Step, audit
 from virtuelens.audits.features import sae_of
 from virtuelens.audits.run import TABLES, open_run
-from virtuelens.errors import DiskError, ModelLoadError, PackError, StoreError
+from virtuelens.errors import DiskError, ModelLoadError, PackError, ProbeError, StoreError
 
 FINDING = {
     "model", "concept", "rung", "rung_name", "auroc", "surface_auroc", "layer", "position",
@@ -47,7 +47,7 @@ def test_what_a_run_leaves_is_as_designed(
     run = audit(model, twin=str(tiny("gpt2")), concepts=[str(pack)], out=tmp_path / "run",
                 config=TINY)
     report = storage.read_json(run.path / "report.json", schema=1)
-    assert set(report) == {"schema", "run", "model", "twin", "findings"}
+    assert set(report) == {"schema", "run", "model", "twin", "findings", "not_audited"}
     assert [f["model"] for f in report["findings"]] == list(run.models)
     assert {"fingerprint", "architecture", "name"} <= set(report["twin"])
     for f in report["findings"]:
@@ -195,6 +195,26 @@ def test_a_real_story_model_is_audited(stories_folder: Path, tmp_path: Path) -> 
     run = audit(str(stories_folder), concepts=["sycophancy"], out=tmp_path / "run", config=TINY)
     (finding,) = run.findings
     assert finding["rung"] <= 3, finding["stopped_because"]  # it tells stories and answers nobody
+
+
+def test_a_concept_that_cannot_be_measured_leaves_the_others(
+    tiny: Callable[[str], Path], pack: Path, tmp_path: Path
+) -> None:
+    """Its reason stands in the run, the report and the page; alone, the reason is raised."""
+    bad = write_pack(tmp_path / "packs", "badly")
+    items = bad / "behaviour" / "english.choice.jsonl"
+    lines = [json.loads(line) for line in items.read_text("utf-8").splitlines()]
+    items.write_text("".join(json.dumps(v | {"group": "one"}) + "\n" for v in lines), "utf-8")
+    model = str(tiny("llama"))
+    run = audit(model, concepts=[str(bad), str(pack)], out=tmp_path / "run", config=TINY)
+    assert run.complete
+    assert [f["concept"] for f in run.findings] == [pack.name]
+    (left,) = run.not_audited
+    assert left["concept"] == "badly"
+    assert "group" in left["reason"]
+    assert "was not audited" in vl.write_report(run.path).read_text("utf-8")
+    with pytest.raises(ProbeError, match="group"):
+        audit(model, concepts=[str(bad)], out=tmp_path / "alone", config=TINY)
 
 
 def test_what_a_run_could_not_tell_apart_is_refused(

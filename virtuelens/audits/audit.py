@@ -23,7 +23,18 @@ from virtuelens.audits.measure import measure
 from virtuelens.audits.parts import combine, findings, load_part, part_key, save_part
 from virtuelens.audits.run import SCHEMA, Run, open_run
 from virtuelens.concepts.pack import Concept, list_concepts, load_concept, load_neutral
-from virtuelens.errors import ModelLoadError, PackError, StoreError
+from virtuelens.errors import (
+    ModelLoadError,
+    NotFiniteError,
+    PackError,
+    PositionError,
+    ProbeError,
+    SteeringError,
+    StoreError,
+    TextError,
+    TextTooLongError,
+    VirtueLensError,
+)
 from virtuelens.models import HookedModel, load_model
 
 if TYPE_CHECKING:
@@ -43,6 +54,10 @@ class Step:
 
 Progress = Callable[[Step], None]
 
+UNMEASURABLE = (ProbeError, SteeringError, TextError, TextTooLongError, PositionError,
+                NotFiniteError)
+"""What may be wrong with one concept in one model and say nothing about the others."""
+
 
 def audit(
     model: str | HookedModel,
@@ -61,8 +76,11 @@ def audit(
     out: the run directory (default `runs/<time>-<model>`). If it holds an unfinished run of the
         same model, packs and settings, finished concepts are taken from it.
 
-    Raises: ModelLoadError, PackError, ProbeError, TextTooLongError, NotFiniteError: before or while
-        measuring; what was finished is kept. StoreError: `out` holds a run of something else.
+    A concept that cannot be measured is left out, with the reason in `not_audited` of run.json and
+    report.json; where none can, the first reason is raised.
+
+    Raises: ModelLoadError, PackError: before measuring. StoreError: `out` holds a run of something
+        else. Errors of the disk pass through; what was finished is kept.
     """
     config = config or AuditConfig()
     loaded = [_load(model)] + ([_load(twin)] if twin is not None else [])
@@ -75,6 +93,7 @@ def audit(
     _claim(run_path, about)
 
     folders: list[Path] = []
+    unmeasured: list[VirtueLensError] = []
     for done, (m, concept) in enumerate(jobs):
         name = m.info.name
 
@@ -88,14 +107,23 @@ def audit(
         }
         folder = run_path / "parts" / part_key(name, concept.name, identity=identity)
         if load_part(folder) is None:
-            measured = measure(
-                m, concept, name=name, neighbours=_neighbours(concept, jobs, m),
-                neutral=load_neutral(concept.dialect), find_features=find_features,
-                config=config, progress=on_stage,
-            )
-            save_part(folder, measured)
-        folders.append(folder)
+            try:
+                measured = measure(
+                    m, concept, name=name, neighbours=_neighbours(concept, jobs, m),
+                    neutral=load_neutral(concept.dialect), find_features=find_features,
+                    config=config, progress=on_stage,
+                )
+            except UNMEASURABLE as error:
+                unmeasured.append(error)
+                about["not_audited"].append({"model": name, "concept": concept.name,
+                                             "reason": str(error)})
+            else:
+                save_part(folder, measured)
+        if load_part(folder) is not None:
+            folders.append(folder)
         _write(run_path, about, folders, config, complete=done + 1 == len(jobs))
+    if not folders:
+        raise unmeasured[0]
     progress(Step(loaded[0].info.name, "", "done", len(jobs), len(jobs)))
     return open_run(run_path)
 
@@ -161,6 +189,7 @@ def _about(
                      for _, c in jobs},
         "config": config.to_json(),
         "timings": {},
+        "not_audited": [],
         "complete": False,
     }
 
@@ -194,7 +223,7 @@ def _write(
     combine(path, folders)
     storage.write_json(path / "report.json", {
         "schema": SCHEMA, "run": str(path), "model": about["model"], "twin": about["twin"],
-        "findings": findings(parts, config.thresholds),
+        "findings": findings(parts, config.thresholds), "not_audited": about["not_audited"],
     })
     about["timings"] = {f"{p['model']} {p['concept']} {stage}": s
                         for p in parts for stage, s in p["seconds"].items()}

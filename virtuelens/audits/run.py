@@ -69,6 +69,11 @@ class Run:
         return (self.about["model"]["name"], *([twin["name"]] if twin else []))
 
     @property
+    def not_audited(self) -> tuple[dict[str, str], ...]:
+        """Concepts that could not be measured: `model`, `concept`, `reason`."""
+        return tuple(self.about.get("not_audited", ()))
+
+    @property
     def complete(self) -> bool:
         """Whether the audit reached its end."""
         return bool(self.about.get("complete"))

@@ -222,8 +222,8 @@ def effect_difference(target: Response, neighbour: Response, config: AuditConfig
     draws = [
         float(ours[a].mean() - abs(theirs[b].mean()))
         for a, b in zip(
-            stats.group_draws(target.groups, n_draws=config.n_bootstrap, seed=config.seed),
-            stats.group_draws(neighbour.groups, n_draws=config.n_bootstrap, seed=config.seed + 1),
+            stats.samples(target.groups, n_draws=config.n_bootstrap, seed=config.seed),
+            stats.samples(neighbour.groups, n_draws=config.n_bootstrap, seed=config.seed + 1),
             strict=True,
         )
     ]

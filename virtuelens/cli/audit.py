@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from virtuelens.cli.console import err, note, out, print_json, program
+from virtuelens.cli.console import err, fail, note, out, print_json, program
 from virtuelens.cli.interrupt import look
 
 if TYPE_CHECKING:
@@ -27,11 +27,15 @@ def command(
         "in, where it holds the same audit unfinished). Default: runs/<time>-<model>.")] = None,
     quick: Annotated[bool, typer.Option(
         help="Fewer permutations, doses and items: a first look with wider intervals.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of splits, permutations and directions.")] = 0,
+    seed: Annotated[int, typer.Option(
+        min=0, help="Seed of splits, permutations and directions.")] = 0,
     json: Annotated[bool, typer.Option(
         "--json", help="Print report.json on standard output, and nothing else there.")] = False,
 ) -> None:
-    """Audit a model: how far is each concept earned, from absent to specific?"""
+    """Audit a model: how far is each concept earned, from absent to specific?
+
+    Exit code 2 where a concept could not be measured; the others are in the report.
+    """
     from dataclasses import replace
 
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -81,6 +85,10 @@ def command(
     note(f"Done in {time.perf_counter() - start:.0f} s.")
     note(f"Report:    {page}  (open it in a browser; it needs no network)")
     note(f"Dashboard: {program()} dashboard {run.path.parent}")
+    if run.not_audited:
+        for left in run.not_audited:
+            fail(f"{left['concept']} in {left['model']} was not audited: {left['reason']}")
+        raise typer.Exit(2)
 
 
 def print_table(run: "Run") -> None:

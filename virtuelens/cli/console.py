@@ -18,12 +18,19 @@ err = Console(stderr=True, highlight=False, emoji=False)
 
 def fail(message: str) -> None:
     """One red line on standard error."""
-    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+    err.print(f"[bold red]error:[/] {_safe(message)}", soft_wrap=True)
 
 
 def note(message: str) -> None:
     """A plain line on standard error, so that it never mixes with results."""
-    err.print(escape(message), soft_wrap=True)
+    err.print(_safe(message), soft_wrap=True)
+
+
+def _safe(message: str) -> str:
+    """Names of files and models stand in messages: nothing of them may steer the terminal."""
+    from virtuelens.reports.words import visible
+
+    return escape("\n".join(visible(line) for line in message.split("\n")))
 
 
 def program() -> str:

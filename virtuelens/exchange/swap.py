@@ -36,7 +36,7 @@ class Swap:
             space = self.subspace.to(acts)
             change = change @ space @ space.T
         place = seen.prompt_length - 1 if self.at is None else self.at.to(seen.index.device)
-        there = seen.real & (seen.index == place[:, None])  # [batch pos]
+        there = (seen.real & (seen.index == place[:, None])).to(acts.device)  # [batch pos]
         return torch.where(there[..., None], acts + change, acts)
 
 

@@ -77,6 +77,10 @@ def card_markdown(report: Report) -> str:
             f"**{markdown(f['concept'])} in {markdown(f['model'])}.** {markdown(sentence(f))} "
             f"It stops here because: {markdown(f['stopped_because'])}.",
         ]
+    lines += [
+        f"\n**{markdown(n['concept'])} in {markdown(n['model'])}** was not audited: "
+        f"{markdown(n['reason'])}" for n in report.get("not_audited", [])
+    ]
     known = calibrated_rungs(report.get("findings", []))
     if known:
         lines += ["", "How often a rung is right:", "", *(f"- {line}" for line in known)]
