@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from virtuelens.models import HookedModel
     from virtuelens.models.run import Edit
     from virtuelens.probing.probes import Probe
+    from virtuelens.sparse_coding import Sae
     from virtuelens.steering.edits import Add
+    from virtuelens.steering.side_effects import SideEffect
     from virtuelens.steering.units import Dose
     from virtuelens.values.directions import Direction
 
@@ -110,6 +112,55 @@ def clamped_features(
         decoder = sae.W_dec[list(values)].clone()
         edits.append(kind(sae.point, encode, decoder, torch.tensor(list(values.values())), where))
     return edits
+
+
+def named_feature(
+    model: "HookedModel", concept: str, source: str
+) -> "tuple[Probe, Sae]":
+    """SAE:FEATURE as a direction, its scale from the concept's texts; and its SAE.
+
+    Raises: SteeringError: not of that form. SaeError: no such SAE or feature, or of another model.
+    """
+    from virtuelens.concepts.pack import load_concept
+    from virtuelens.sparse_coding import load_sae
+    from virtuelens.trials.feature import feature_probe
+
+    name, _, feature = source.rpartition(":")
+    if not name or not feature.isdecimal():
+        raise SteeringError(f"{source!r} is not of the form SAE:FEATURE.")
+    sae = load_sae(name)
+    pack = load_concept(concept, dialect=model.info.dialect)
+    return feature_probe(model, pack, sae, int(feature)), sae
+
+
+def round_trips(
+    model: "HookedModel", arguments: Sequence[str], *, tell: Tell = lambda line: None
+) -> "dict[str, SideEffect]":
+    """What the round trip through each SAE of SAE:FEATURE=VALUE costs with no feature edited.
+
+    On neutral texts of the model's dialect, the reconstruction in place of the activations. Edits
+    here keep the reconstruction error, so they do not pay it; an effect of another program's clamp
+    may be mostly this.
+
+    Raises: PackError: no neutral texts in the dialect. SaeError: no such SAE, or of another model.
+    """
+    from virtuelens.concepts.pack import load_neutral
+    from virtuelens.sparse_coding import check_fits, load_sae
+    from virtuelens.steering.side_effects import read_neutral
+    from virtuelens.trials.feature import round_trip
+
+    names = dict.fromkeys(a.rpartition("=")[0].rpartition(":")[0] for a in arguments)
+    if not names:
+        return {}
+    neutral, found = read_neutral(model, load_neutral(model.info.dialect)), {}
+    for name in names:
+        sae = load_sae(name)
+        check_fits(sae, model)
+        found[name] = side = round_trip(model, sae, neutral)
+        tell(f"Beside it: the round trip through {name} at {sae.point}, no feature edited, costs "
+             f"KL {side.kl_mean:.3g} nats a token ({side.kl_p95:.3g} at 95 %), perplexity × "
+             f"{side.perplexity:.3g}; the edit keeps the error and does not pay it")
+    return found
 
 
 def condition(

@@ -287,3 +287,22 @@ def test_a_probe_that_is_given_is_steered_where_it_was_read(
     trial = try_steer(sycophant, concept, neutral=load_neutral(sycophant.info.dialect), probe=moved,
                       config=replace(SMALL, n_random=2, n_shuffled=2, max_items=10, n_doses=3))
     assert {c.name: c.passed for c in trial.checks}["beats swapped labels"] is None
+
+
+def test_a_feature_is_steered_with_its_round_trip_beside_it(
+    sycophant: HookedModel, tmp_path: Path
+) -> None:
+    """Along the decoder row; the reconstruction alone costs something, and the page says what."""
+    runner = CliRunner()
+    ask = ["steer", "evaluate", "organism:sycophant", "sycophancy", "--quick"]
+    done = runner.invoke(app, [*ask, "--feature", "sycophant-mid:3", "--out", str(tmp_path / "t")])
+    assert done.exit_code == 0, done.output
+    assert "round trip through the SAE alone" in done.output
+    run = open_trials(tmp_path / "t")
+    place = run.trials[0]["place"]
+    assert place["method"] == "SAE feature"
+    assert place["round_trip"]["kl_mean"] > 0
+    assert "does not pay it" in (tmp_path / "t/trials.html").read_text("utf-8")
+    for wrong in ("sycophant-mid", "sycophant-mid:99999", "no-such:1"):
+        failed = runner.invoke(app, [*ask, "--feature", wrong])
+        assert type(failed.exception).__module__ == "virtuelens.errors", failed.exception

@@ -70,8 +70,10 @@ def generate(
     json: Json = False,
 ) -> None:
     """Generate a reply plainly and steered; both are shown as they are made."""
+    from dataclasses import asdict
+
     from virtuelens.models import load_model
-    from virtuelens.named_edits import clamped_features, condition, dosed
+    from virtuelens.named_edits import clamped_features, condition, dosed, round_trips
     from virtuelens.steering.conditions import Scheduled, factor_of
     from virtuelens.steering.where import parse
     from virtuelens.values.texts import Message, Text
@@ -86,6 +88,7 @@ def generate(
     edits: list[Edit] = [edit for edit, _, _ in added]
     edits += clamped_features(loaded, clamp or (), where=where)
     edits += clamped_features(loaded, scale or (), where=where, scale=True)
+    trips = round_trips(loaded, [*(clamp or ()), *(scale or ())], tell=note)
     if schedule != "constant":
         edits = [Scheduled(edit, schedule) for edit in edits]
     if when is not None:
@@ -98,7 +101,8 @@ def generate(
                           for e in ([], edits))
         print_json({"prompt": prompt, "plain": plain, "steered": steered, "where": where,
                     "doses": [{"concept": d.concept, "point": d.point, "sigma": dose.sigma,
-                               "raw": dose.raw, "kl": dose.kl} for _, d, dose in added]})
+                               "raw": dose.raw, "kl": dose.kl} for _, d, dose in added],
+                    "sae_round_trips": {name: asdict(side) for name, side in trips.items()}})
         return
     for name, of in (("plain:   ", []), ("steered: ", edits)):
         _show(loaded, name, chat, of, how)

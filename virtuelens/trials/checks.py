@@ -130,8 +130,8 @@ def _keeps_capability(found: Found, config: TrialConfig) -> Check:
     losses: dict[tuple[str, str], Estimate] = {}
     for behaviour, r in found.of_kind("neutral").items():
         wins = _wins(r)
-        for end, words in ((0, "lowest"), (-1, "highest")):
-            losses[behaviour, words] = _mean(wins[at_zero(r)] - wins[end], r, config)
+        for at, words in ((0, "lowest"), (-1, "highest")):
+            losses[behaviour, words] = _mean(wins[at_zero(r)] - wins[at], r, config)
     name = "keeps neutral questions right"
     if not losses:
         return _untested(name, "the pack has no neutral questions in this dialect")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from virtuelens.models import HookedModel
     from virtuelens.probing.probes import Probe
+    from virtuelens.sparse_coding import Sae
 
 SCHEMA = 1
 FILE = "trials.json"
@@ -51,6 +52,7 @@ def run_trials(
     out: Path,
     *,
     probe: "Probe | None" = None,
+    sae: "Sae | None" = None,
     config: TrialConfig | None = None,
     progress: Callable[[str, str, int, int], None] = lambda concept, stage, done, total: None,
 ) -> TrialRun:
@@ -58,6 +60,7 @@ def run_trials(
 
     All packs with a target behaviour in the model's dialect are watched for side effects.
     probe: steer along this instead; then one concept is named, whose behaviours it is to move.
+    sae: whose feature that probe is.
     progress: called with concept, stage, how many trials are finished of how many.
 
     Raises: PackError, SteeringError, TextTooLongError: before or while measuring; finished trials
@@ -82,7 +85,8 @@ def run_trials(
         folder = out / "parts" / f"{concept.name}.{storage.sha256_text(identity)[:12]}"
         if not (folder / "trial.json").is_file():
             _save(folder, try_steer(
-                model, concept, others=watched, neutral=neutral, probe=probe, config=config,
+                model, concept, others=watched, neutral=neutral, probe=probe, sae=sae,
+                config=config,
                 progress=lambda stage, name=concept.name, done=done: progress(  # type: ignore[misc]
                     name, stage, done, len(tried)),
             ))

@@ -6,6 +6,7 @@ same items are asked again under each, pushed both ways.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
@@ -45,10 +46,8 @@ def system_framings(model: "HookedModel", prompts: "Prompts", probe: Text) -> li
         pass  # `framed_questions` says so
     except TextError:
         frame, note = in_user_turn, "first user turn (the chat template refuses a system turn)"
-    return [
-        Framing("system prompt", side, lambda t, words=words, frame=frame: frame(t, words), note)
-        for side, words in texts.items()
-    ]
+    return [Framing("system prompt", side, partial(frame, words=words), note)
+            for side, words in texts.items()]
 
 
 def shot_framings(items: Sequence[ChoiceItem], *, n_shots: int, seed: int) -> list[Framing]:
@@ -61,8 +60,8 @@ def shot_framings(items: Sequence[ChoiceItem], *, n_shots: int, seed: int) -> li
         return []
     return [
         Framing("few-shot prompt", side,
-                lambda t, side=side: after_examples(t, [(i.prompt, _answer(i, side))
-                                                        for i in shown]),
+                partial(after_examples,
+                        examples=[(i.prompt, _answer(i, side)) for i in shown]),
                 f"{len(shown)} answered example" + ("s" if len(shown) > 1 else ""))
         for side in SIDES
     ]

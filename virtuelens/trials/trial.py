@@ -16,7 +16,7 @@ arXiv:2407.12404 (per-sample steerability); AxBench, arXiv:2501.17148 (prompts a
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +42,7 @@ from virtuelens.steering.dose import (
 from virtuelens.steering.side_effects import KL_BUDGET, Neutral, read_neutral, side_effect
 from virtuelens.trials.checks import Check, checks
 from virtuelens.trials.config import TrialConfig
+from virtuelens.trials.feature import round_trip
 from virtuelens.trials.found import Found, Watched, upper
 from virtuelens.trials.prompts import Framing, shots_that_fit, system_framings
 from virtuelens.trials.rows import dose_rows, item_rows, matrix_rows, prompt_rows, table
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from virtuelens.concepts.pack import Behaviour, Concept
     from virtuelens.models import HookedModel
     from virtuelens.probing.probes import Probe
+    from virtuelens.sparse_coding import Sae
 
 Progress = Callable[[str], None]
 
@@ -80,6 +82,7 @@ def try_steer(
     others: Sequence["Concept"] = (),
     neutral: Sequence[Text],
     probe: "Probe | None" = None,
+    sae: "Sae | None" = None,
     config: TrialConfig | None = None,
     progress: Progress = lambda stage: None,
 ) -> Trial:
@@ -87,6 +90,7 @@ def try_steer(
 
     others: concepts whose target behaviours the steer should leave alone.
     neutral: texts on which side effects are measured.
+    sae: whose feature the probe is (`feature_probe`): its round trip is measured besides.
 
     Raises: SteeringError: the pack has no target behaviour, there is no place to steer, or no dose
     stays within budget. TextTooLongError: an item does not fit the context.
@@ -133,7 +137,8 @@ def try_steer(
          "dose": dose, "raw": dose * d.scale, "gap": there.gap if np.isfinite(there.gap) else None,
          "kl_p95": max(e.kl_p95 for e in response.side_effects),
          "perplexity": max(e.perplexity for e in response.side_effects),
-         "n_fit": len(fit.labels), "target": target.name, "of": target.of},
+         "n_fit": len(fit.labels), "target": target.name, "of": target.of,
+         "round_trip": None if sae is None else asdict(round_trip(model, sae, texts))},
         checks(found, asked, config),
         {name: table(name, rows, concept.name) for name, rows in (
             ("doses", dose_rows(found, config)), ("matrix", matrix_rows(found, config)),

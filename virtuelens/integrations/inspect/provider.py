@@ -12,7 +12,7 @@ Greedy unless a temperature is asked for. Samples that wait are run as one batch
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,7 +25,7 @@ from virtuelens.integrations.inspect.talk import Wish, output_of, text_of, token
 from virtuelens.integrations.inspect.together import Together
 from virtuelens.models import load_model
 from virtuelens.models.generate import end_ids
-from virtuelens.named_edits import addition, clamped_features, named_probe
+from virtuelens.named_edits import addition, clamped_features, named_probe, round_trips
 from virtuelens.steering.behaviour import choice_logprobs, encode_items
 from virtuelens.steering.where import parse
 from virtuelens.values.texts import ChoiceItem, Text
@@ -83,6 +83,8 @@ class VirtueLensAPI(ModelAPI):  # type: ignore[misc]  # inspect-ai is not follow
                 *(addition(self.model, s, where=where) for s in _several(steer)),
                 *clamped_features(self.model, _several(clamp), where=where),
             )
+            self.round_trips = {name: asdict(side) for name, side in
+                                round_trips(self.model, _several(clamp)).items()}
             self.monitors: dict[str, Probe] = {
                 m: named_probe(self.model, m) for m in _several(monitor)
             }
@@ -101,7 +103,8 @@ class VirtueLensAPI(ModelAPI):  # type: ignore[misc]  # inspect-ai is not follow
     def about(self) -> dict[str, Any]:
         """What every output says of where it comes from."""
         return {"weights": self.model.info.fingerprint, "edits": list(self.named),
-                "where": self.where if self.named else ""}
+                "where": self.where if self.named else "",
+                **({"sae_round_trips": self.round_trips} if self.round_trips else {})}
 
     def max_connections(self) -> int:
         """Samples that run at once: the batch."""
