@@ -2,6 +2,7 @@
 
     python benchmarks/probe_sweep.py [--quick] [--json] [--threads 1] [--decay 0.7]
     python benchmarks/probe_sweep.py --memory [--rows 20000] [--width 4096] [--json]
+    python benchmarks/probe_sweep.py --memory --command logistic_cv [--rows 20000] [--width 4096]
 
 12 layers of n = 2,000 rows of 768 features, 8 values of C (scikit-learn's own grid, `Cs=8`), 5
 folds by group, and a fit on all rows at the chosen C: both sides do all of that, in one process,
@@ -22,7 +23,9 @@ to 0.95, more or less by layer. A small decay is the easier problem for scikit-l
     layers         layers timed on both sides (--quick: 4 of the 12; the ratio is per layer)
 
 --memory measures the streaming of layers instead, in a process of its own: the peak above what was
-held before, in multiples of one layer's bytes.
+held before, in multiples of one layer's bytes in float32. With --command, of what the command
+`virtuelens probe` does on activations of 4 layers that lie on disk (5 shuffles, 1 split), with that
+method.
 """
 
 import argparse
@@ -62,16 +65,18 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--width", type=int, default=4096)
+    parser.add_argument("--command", default="", help="with --memory: a method of virtuelens probe")
     parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.part:
-        print(json.dumps(stream(args.rows, args.width)))
+        print(json.dumps(command(args.rows, args.width, args.command) if args.command
+                         else stream(args.rows, args.width)))
         return
     if args.memory:
-        command = [sys.executable, __file__, "--part", "--rows", str(args.rows), "--width",
-                   str(args.width), "--threads", str(args.threads)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        asked = [sys.executable, __file__, "--part", "--rows", str(args.rows), "--width",
+                 str(args.width), "--threads", str(args.threads), "--command", args.command]
+        done = subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True)
         result = json.loads(done.stdout.splitlines()[-1])
     else:
         with threadpool_limits(args.threads), warnings.catch_warnings():
@@ -194,6 +199,50 @@ def stream(n: int, d: int) -> dict[str, Any]:
     return {"layers": len(done), "rows": n, "width": d, "layer_mb": round(one / 2**20, 1),
             "peak_mb": round(peak / 2**20, 1), "peak_in_layers": round(peak / one, 2),
             "seconds": round(time.perf_counter() - start, 1)}
+
+
+def command(n: int, d: int, method: str, n_layers: int = 4) -> dict[str, Any]:
+    """What `virtuelens probe --method` does, on layers that lie in files."""
+    import tempfile
+
+    import pandas as pd
+
+    from virtuelens.activations.activations import INDEX_COLUMNS, Activations
+    from virtuelens.probing.comparison import compare
+    from virtuelens.values.models import ModelInfo
+
+    y = np.random.default_rng(0).integers(0, 2, n)
+    place = Path(tempfile.mkdtemp())
+    points = tuple(f"blocks.{i}.hook_resid_post" for i in range(n_layers))
+    for i, point in enumerate(points):
+        X = np.random.default_rng(i).normal(size=(n, d)).astype(np.float32)
+        X[:, 0] += y
+        X.tofile(place / point)
+    del X
+    rows = np.arange(n)
+    index = pd.DataFrame({
+        "example_id": rows.astype(str), "pair": (rows // 2).astype(str),
+        "group": (rows * GROUPS // n).astype(str), "label": y, "split": "main", "position": "last",
+        "start": rows, "end": rows + 1, "n_tokens": 1, "n_prompt": 1,
+    })[list(INDEX_COLUMNS)]
+    info = ModelInfo(**{f: _BLANK.get(t, "") for f, t in ModelInfo.__annotations__.items()})
+    acts = Activations(
+        info, index, points, ("last",), "made", {},
+        lambda point, position: torch.from_numpy(
+            np.fromfile(place / point, dtype=np.float32).reshape(n, d)))
+    Path("/proc/self/clear_refs").write_text("5")
+    before, start = _status("VmRSS"), time.perf_counter()
+    found = compare(acts, [method], n_splits=1, n_permutations=5)
+    peak, one = (_status("VmHWM") - before) * 1024, n * d * 4
+    for point in points:
+        (place / point).unlink()
+    return {"method": method, "layers": n_layers, "rows": n, "width": d,
+            "layer_mb": round(one / 2**20, 1), "peak_mb": round(peak / 2**20, 1),
+            "peak_in_layers": round(peak / one, 2), "auroc": round(found.rows[0].test.value, 3),
+            "seconds": round(time.perf_counter() - start, 1)}
+
+
+_BLANK: dict[Any, Any] = {int: 0, "int": 0, bool: False, "bool": False, float: 0.0, "float": 0.0}
 
 
 def _status(name: str) -> int:

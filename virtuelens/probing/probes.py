@@ -12,7 +12,7 @@ from torch import Tensor
 
 from virtuelens import storage
 from virtuelens.errors import ModelMismatchError, ProbeError, StoreError
-from virtuelens.probing.data import Examples, Site
+from virtuelens.probing.data import Examples, ReadMatrices, Site
 from virtuelens.probing.sweep import best, check_methods, cross_validate, fit_weights
 from virtuelens.values.directions import Direction, unit
 
@@ -109,13 +109,9 @@ def examples_of(activations: "Activations") -> Examples:
             "that pool tokens choose their layer by them): harvest another position beside it."
         )
     index = whole[whole["position"] == positions[0]]
-    matrices = {
-        Site(point, position): activations.matrix(point, position).double().numpy()
-        for point in activations.points
-        for position in positions
-    }
+    sites = tuple(Site(point, position) for point in activations.points for position in positions)
     return Examples(
-        matrices,
+        ReadMatrices(sites, lambda s: activations.matrix(s.point, s.position).numpy()),
         index["label"].to_numpy(dtype=np.int64),
         tuple(index["group"]),
         tuple(index["pair"]),
