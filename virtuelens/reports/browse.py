@@ -45,6 +45,23 @@ def open_named(folder: Path, name: str) -> Run:
     return open_run(folder / name)
 
 
+def folders_with(folder: Path, pattern: str) -> list[str]:
+    """Names of the sub-folders that hold such a file, newest first."""
+    found = {p.parent for p in folder.glob(f"*/{pattern}")}
+    return [p.name for p in sorted(found, key=lambda p: (p.stat().st_mtime, p.name), reverse=True)]
+
+
+def named_folder(folder: Path, name: str, pattern: str) -> Path:
+    """The sub-folder of that name; a name is never a path, so nothing outside is reached.
+
+    Raises: StoreError: there is no such one.
+    """
+    if name not in folders_with(folder, pattern):
+        raise StoreError(f"There is nothing {visible(name)!r} in {folder}: it may have been moved "
+                         "or deleted. Choose another.")
+    return folder / name
+
+
 def rungs_in_words(summary: RunSummary) -> list[str]:
     """One line per concept: the rung in the model and, where there is one, in its twin."""
     by_concept: dict[str, list[str]] = {}

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from virtuelens.audits.run import Run
-from virtuelens.reports import feature_figures, reading_figures, writing_figures
+from virtuelens.reports import (
+    feature_figures,
+    quality_figures,
+    reading_figures,
+    writing_figures,
+)
 
 Draw = Callable[[Run, str, str], go.Figure | None]
 
@@ -50,6 +55,12 @@ _ROWS = (
         "baselines", "How far ahead",
         "Bars start at chance; whiskers are 95 % intervals over groups of texts.",
         reading_figures.baselines,
+    ),
+    FigureRow(
+        "reliability", "Probabilities, said and seen",
+        "On the dotted line a probability means what it says; whiskers are 95 % intervals over "
+        "groups.",
+        quality_figures.reliability,
     ),
     FigureRow(
         "dose_response", "What steering does",

@@ -25,26 +25,17 @@ def write_trials(run: TrialRun, path: Path | None = None) -> Path:
     model = run.about["model"]["name"]
     sections, figures = [], []
     for n, trial in enumerate(run.trials):
-        mine = {name: _of(run.table(name), trial["concept"])
-                for name in ("doses", "matrix", "items", "prompts")}
         place = trial["place"]
-        of_steer = [drawn(f, f"figure-{n}-{k}") for k, f in enumerate((
-            dose_figure(mine["doses"], f"Steering along {plain_concept(trial['concept'])}: choices "
-                        "against dose",
-                        f"Added at {place['point']} ({place['where'].replace('_', ' ')})"),
-            off_target(mine["matrix"]),
-            per_item(mine["items"]),
-            against_prompts(mine["prompts"]),
-        ))]
+        of_steer = [drawn(f, f"figure-{n}-{k}") for k, f in enumerate(trial_figures(run, trial))]
         figures += of_steer
         sections.append({
             "name": plain_concept(trial["concept"]), "place": place, "id": f"steer-{n}",
-            "checks": [_check(c) for c in trial["checks"]],
+            "checks": [check_words(c) for c in trial["checks"]],
             "failed": [c["name"] for c in trial["checks"] if c["passed"] is False],
             "not_tested": trial["not_tested"], "figures": of_steer, "seconds": trial["seconds"],
             "dose": f"{number(place['dose'])} σ = {number(place['raw'])} activation units",
-            "matrix": [_matrix_row(r) for _, r in mine["matrix"].iterrows()],
-            "prompts": [_prompt_row(r) for _, r in mine["prompts"].iterrows()],
+            "matrix": [_matrix_row(r) for _, r in _of(run, "matrix", trial).iterrows()],
+            "prompts": [_prompt_row(r) for _, r in _of(run, "prompts", trial).iterrows()],
         })
     page = render_page("trials.html.j2", {
         "model": model, "version": __version__, "config": run.about["config"],
@@ -53,6 +44,19 @@ def write_trials(run: TrialRun, path: Path | None = None) -> Path:
     path = path or run.path / "trials.html"
     storage.write_text(path, page)
     return path
+
+
+def trial_figures(run: TrialRun, trial: Mapping[str, Any]) -> list[go.Figure]:
+    """What one trial of the run shows: doses, everything else that moves, items, prompts."""
+    place = trial["place"]
+    return [
+        dose_figure(_of(run, "doses", trial), f"Steering along {plain_concept(trial['concept'])}: "
+                    "choices against dose",
+                    f"Added at {place['point']} ({place['where'].replace('_', ' ')})"),
+        off_target(_of(run, "matrix", trial)),
+        per_item(_of(run, "items", trial)),
+        against_prompts(_of(run, "prompts", trial)),
+    ]
 
 
 def off_target(matrix: "pd.DataFrame") -> go.Figure:
@@ -138,8 +142,9 @@ def against_prompts(prompts: "pd.DataFrame") -> go.Figure:
     )
 
 
-def _of(table: "pd.DataFrame", concept: str) -> "pd.DataFrame":
-    return table[table["steer"] == concept]
+def _of(run: TrialRun, name: str, trial: Mapping[str, Any]) -> "pd.DataFrame":
+    table = run.table(name)
+    return table[table["steer"] == trial["concept"]]
 
 
 def _labels(matrix: "pd.DataFrame") -> list[str]:
@@ -156,7 +161,8 @@ def _effect_words(r: "pd.Series[Any]") -> str:
             f"95 % of random directions stay below {number(r['null'])}")
 
 
-def _check(c: Mapping[str, Any]) -> dict[str, Any]:
+def check_words(c: Mapping[str, Any]) -> dict[str, Any]:
+    """A verdict in words, and its place among the steps of a page."""
     state = {True: "passed", False: "not passed", None: "not tested"}[c["passed"]]
     return {
         "name": c["name"], "said": _plain(c["said"]), "mark": c["mark"], "state": state,
