@@ -138,12 +138,16 @@ def neutral_scores(
 
 
 def _power(reading: Reading, row: Any, config: AuditConfig) -> None:
-    """Pairs that would have been needed, of the probe and of its lead over each rival."""
+    """Pairs that would have been needed, of the probe and of its lead over each rival.
+
+    No number where it is behind: more pairs would show that the better.
+    """
     judged = "shifted" if "shifted" in reading.splits else "test"
 
     def needed(split: str, source: str, e: Estimate) -> None:
         at_hand = len(set(reading.splits[split].pairs))
-        n = pairs_needed(e, n_pairs=at_hand)
+        ahead = e.null is not None and e.value > e.null
+        n = pairs_needed(e, n_pairs=at_hand) if ahead else None
         value = float("nan") if n is None else float(n)
         row(split, source, "pairs_needed", Estimate(value, float("nan"), float("nan"), at_hand))
 
