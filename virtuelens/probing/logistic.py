@@ -106,16 +106,18 @@ def fit_layer(
     strengths: Sequence[float] = STRENGTHS,
     *,
     tol: float = 1e-4,
+    overwrite: bool = False,
 ) -> LayerFit:
     """Choose C by folds, and the weights that all rows give at it.
 
     folds: number of the fold in which a row is held out, from 0.
+    overwrite: let X be standardised in place, which saves a copy of it.
 
     Raises: ProbeError: no fold holds both classes.
     """
     n_folds = int(folds.max()) + 1
     inside = np.stack([folds != k for k in range(n_folds)] + [np.ones(len(folds), dtype=bool)])
-    basis = _basis(X)
+    basis = _basis(X, overwrite=overwrite)
     y = torch.from_numpy(np.asarray(labels)).expand(n_folds + 1, -1)
     strengths = sorted(strengths)
     steps = list(_path(basis, _problems(X, y, torch.from_numpy(inside)), strengths, tol=tol))
@@ -148,13 +150,13 @@ def sweep_layers(
 ) -> Iterator[LayerFit]:
     """`fit_layer` of one layer after the other.
 
-    A layer is let go before the next is asked for: give an iterator that reads them one at a time,
-    and memory holds one layer's activations, their standardised copy, and working space of about
+    A layer is standardised in place, and let go before the next is asked for: give an iterator that
+    reads them one at a time, and memory holds one layer's activations and working space of about
     half a layer (measured: benchmarks/probe_sweep.py --memory).
     """
     iterator = iter(layers)
     while (X := next(iterator, None)) is not None:
-        fitted = fit_layer(X, labels, folds, strengths, tol=tol)
+        fitted = fit_layer(X, labels, folds, strengths, tol=tol, overwrite=True)
         del X
         yield fitted
 
@@ -190,15 +192,15 @@ class _Basis:
         return weights, bias - weights @ self.center
 
 
-def _basis(X: Float[Tensor, "n d"]) -> _Basis:
+def _basis(X: Float[Tensor, "n d"], *, overwrite: bool = False) -> _Basis:
     n, d = X.shape
     center = X.mean(dim=0)
-    Z = X - center
+    flat = 1e-6 * torch.maximum(X.amax(), -X.amin()) + 1e-30  # rounding of its own magnitude
+    Z = X.sub_(center) if overwrite else X - center
     square = torch.zeros_like(center)
     for rows in torch.tensor_split(Z, max(1, n // 1024)):
         square += (rows * rows).sum(dim=0)
     spread = (square / n).sqrt()
-    flat = 1e-6 * torch.maximum(X.amax(), -X.amin()) + 1e-30  # rounding of its own magnitude
     scale = torch.where(spread > flat, spread, torch.inf)
     Z /= scale
     kernel = None
