@@ -9,6 +9,7 @@ tokens. Rounds are interleaved in an order that changes; ratios are medians over
 within the round. With `--json` the last line is one object:
 
     overhead_add, overhead_sae          our time over plain transformers' `generate`, minus 1
+    overhead_monitor    our time with a monitor that scores every token of every row, over without
     ratio_transformer_lens, ratio_nnsight   our steered tokens per second over theirs
 """
 
@@ -31,9 +32,12 @@ import transformers
 
 from benchmarks.models import cpu, llama_shape
 from virtuelens.models import HookedModel
+from virtuelens.probing.monitor import Monitor, watch
+from virtuelens.probing.probes import Probe
 from virtuelens.sparse_coding.sae import Sae, features_encoder
 from virtuelens.steering.edits import Add
 from virtuelens.steering.feature_edits import ClampFeatures
+from virtuelens.values.directions import Direction, unit
 from virtuelens.values.texts import Text
 
 LAYER = 6
@@ -41,6 +45,7 @@ POINT = f"blocks.{LAYER}.hook_resid_post"
 D_SAE = 16_384
 PROMPTS = [Text(raw="Once upon a time there was a small bird. " * 3)] * 4
 PLAIN, ADD, SAE = "transformers generate, plain", "virtuelens, add", "virtuelens, SAE clamp"
+OURS, WATCH = "virtuelens, plain", "virtuelens, monitored"
 BRIDGE, NNSIGHT = "TransformerBridge, add", "nnsight, add"
 
 
@@ -59,6 +64,7 @@ def main() -> None:
         f"transformers {transformers.__version__}",
         "overhead_add": ratio(times, ADD, PLAIN) - 1,
         "overhead_sae": ratio(times, SAE, PLAIN) - 1,
+        "overhead_monitor": ratio(times, WATCH, OURS) - 1,
         "ratio_transformer_lens": ratio(times, BRIDGE, ADD),
         "ratio_nnsight": ratio(times, NNSIGHT, ADD),
         "tokens_per_second": {
@@ -108,7 +114,12 @@ def contestants(model: HookedModel, n_new: int) -> dict[str, Callable[[], Any]]:
             found = nnsight.save(tracer.result)  # there after the block only
         return found  # noqa: RET504
 
+    direction = Direction(unit(vector), 1.0, 0.0, POINT, "last", "made", "by hand",
+                          model.info.fingerprint)
+    monitor = Monitor(Probe(direction, 0.0, 2), high=2.0, low=1.0, window=4)
     jobs = {PLAIN: plain, ADD: lambda: ours(add), SAE: lambda: ours(clamp),
+            OURS: lambda: model.generate(PROMPTS, max_new_tokens=n_new),
+            WATCH: lambda: watch(model, monitor, PROMPTS, max_new_tokens=n_new),
             BRIDGE: by_bridge, NNSIGHT: by_nnsight}
     expected = jobs[ADD]()
     assert not torch.equal(expected, plain()), "the vector is too small to show"

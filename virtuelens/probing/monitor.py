@@ -93,9 +93,12 @@ class Watch:
 
     def see(self, act: Float[Tensor, " d_model"]) -> bool:
         """Take one more token in."""
-        m = self.monitor
-        self._recent = [*self._recent, float(m.probe.score(act.float().cpu()))][-m.window :]
-        score = float(np.mean(self._recent))
+        m, d = self.monitor, self.monitor.probe.direction
+        # one product and plain numbers: this stands between two tokens
+        along = float(act.float().cpu() @ d.vector)
+        self._recent.append((along - m.probe.threshold) / d.scale)
+        del self._recent[: -m.window]
+        score = sum(self._recent) / len(self._recent)
         self.scores.append(score)
         self.on = score >= m.low if self.on else score > m.high
         return self.on
