@@ -8,7 +8,7 @@ import pytest
 
 from virtuelens.concepts.check import CheckRow, check_concept
 from virtuelens.concepts.pack import Concept, load_concept
-from virtuelens.concepts.surface import near_same, normalised
+from virtuelens.concepts.surface import named_last, near_same, normalised
 from virtuelens.values.texts import Example, Message, Text
 
 
@@ -83,6 +83,33 @@ def test_a_last_word_that_tells_is_found(sound: Concept) -> None:
     ending = with_words(sound, lambda e: "{} so then" if e.label else "{} then so")
     assert rows(ending)["last word alone, held-out groups"].value == 1
     assert rows(ending)["pairs ending in the same word, in main"].value == 0
+
+
+def test_an_answer_that_its_place_gives_away_is_found(sound: Concept) -> None:
+    """Words alone cannot see that the right answer is always what was named last."""
+    made = []
+    for k in range(40):
+        first, last = (("red", "blue"), ("blue", "red"))[k % 2]
+        asked = Message("user", f"Is thing {k} {first} or {last}?")
+        made += [Example(f"o{k}/{label}", Text(messages=(asked, Message("assistant", said))), label,
+                         f"g{k % 12}", f"o{k}", "main")
+                 for label, said in ((1, f"It is {last}."), (0, f"It is {first}."))]
+    planted = dataclasses.replace(sound, examples=tuple(made), behaviours=())
+    row = rows(planted)["positive answer named last, in main"]
+    assert (row.value, row.passed) == (1.0, False)
+    assert rows(planted)["words alone, held-out groups"].value < 0.6
+
+
+@pytest.mark.parametrize(("context", "own", "other", "expected"), [
+    ("red or blue ?", "It is blue.", "It is red.", True),
+    ("blue, not red", "blue", "red", False),
+    ("blue or red, or rather Blue", "blue", "red", True),  # its last mention counts
+    ("red or blue ?", "blue", "green", None),
+    ("the same", "blue", "blue", None),
+])  # fmt: skip
+def test_named_last_by_hand(context: str, own: str, other: str, expected: bool | None) -> None:
+    """What only one answer says, by its last mention; undecided where both are not named."""
+    assert named_last(context, own, other) is expected
 
 
 def test_repeats_and_contradictions_are_found(sound: Concept) -> None:

@@ -20,6 +20,7 @@ from virtuelens.concepts.surface import (
     ending,
     last_word,
     length,
+    named_last,
     near_same,
     normalised,
     words_by_turn,
@@ -32,6 +33,8 @@ Array = np.ndarray
 
 SURFACE_AUROC = 0.6
 """Above this a surface classifier is flagged: little room is left for a probe to beat it."""
+ORDER, MIN_ORDERED = (0.35, 0.65), 20
+"""Share of answers named last that is no cue, and from how many texts it is judged."""
 MIN_PAIRS, MIN_GROUPS, MIN_HELD_OUT, MIN_ITEMS = 200, 10, 40, 40
 
 _OTHERS: tuple[Split, ...] = ("shifted", "transfer")
@@ -73,6 +76,7 @@ def _all(concept: Concept) -> list[CheckRow]:
                   "read at `last`."),
         *_surface(concept, "length", length, "Make the two sides equally long."),
         *_lengths(concept),
+        *_order(concept),
     ]  # fmt: skip
 
 
@@ -201,6 +205,44 @@ def _lengths(concept: Concept) -> Iterator[CheckRow]:
             f"pairs ending in the same word, in {split}", round(share, 3), "", True,
             "" if share == 1 else "Where they differ, `last` reads the word itself.",
         )
+
+
+def _order(concept: Concept) -> Iterator[CheckRow]:
+    """How often the positive side, or the target choice, is what the text before it named last."""
+    for split in _ALL:
+        by_pair: dict[str, list[Example]] = {}
+        for e in concept.in_split(split):
+            by_pair.setdefault(e.pair, []).append(e)
+        found = [_answer_last(*sorted(sides, key=lambda e: -e.label))
+                 for sides in by_pair.values() if sorted(e.label for e in sides) == [0, 1]]
+        yield from _shared(f"positive answer named last, in {split}", found)
+    for b in concept.behaviours:
+        yield from _shared(f"target named last, in {b.name}", [
+            named_last(i.prompt.words, i.choices[i.target],
+                       " ".join(c for k, c in enumerate(i.choices) if k != i.target))
+            for i in b.items
+        ])
+
+
+def _answer_last(one: Example, zero: Example) -> bool | None:
+    """None where the sides differ in more than their last turn."""
+    (*before, ours), (*same, theirs) = (
+        [m.content for m in e.text.messages] or [e.text.words] for e in (one, zero)
+    )
+    return named_last("\n".join(before), ours, theirs) if before == same else None
+
+
+def _shared(name: str, found: Sequence[bool | None]) -> Iterator[CheckRow]:
+    """The share of True among those that are decided, where there are enough of them."""
+    decided = [f for f in found if f is not None]
+    if len(decided) < MIN_ORDERED:
+        return
+    share = float(np.mean(decided))
+    passed = ORDER[0] <= share <= ORDER[1]
+    yield CheckRow(
+        name, round(share, 3), f"{ORDER[0]} to {ORDER[1]} ({len(decided)} name both)", passed,
+        "" if passed else "Name the answer first as often as last: its place gives it away.",
+    )
 
 
 def _labels(examples: Sequence[Example]) -> Int[Array, " n"]:

@@ -80,6 +80,19 @@ def _logistic(
     return np.asarray(model.decision_function([words(t) for t in others]))
 
 
+def named_last(context: str, own: str, other: str) -> bool | None:
+    """Whether what only `own` says was named in the context after what only `other` says.
+
+    By the last mention of either. None where the context does not name both.
+    """
+    words = words_of(context)
+    ours, theirs = set(words_of(own)), set(words_of(other))
+    last = {w: i for i, w in enumerate(words)}
+    at = [max((last[w] for w in mine if w in last), default=None)
+          for mine in (ours - theirs, theirs - ours)]
+    return None if at[0] is None or at[1] is None else at[0] > at[1]
+
+
 def normalised(text: Text) -> str:
     """Roles and words alone: case, punctuation and white space do not count."""
     turns: list[tuple[str, str]] = [(m.role, m.content) for m in text.messages]
