@@ -34,11 +34,13 @@ def training(tmp_path: Path) -> Path:
 
 
 def test_a_series_holds_each_checkpoint_and_grows(training: Path, tmp_path: Path) -> None:
-    """A third checkpoint is added; the first two are not run again."""
+    """A third checkpoint is added, also when it alone is named; the others are not run again."""
     steps = {f"step{k}": at_revision(str(training), f"step{k}") for k in range(3)}
     out = tmp_path / "series"
     harvest_series(dict(list(steps.items())[:2]), _run, out=out, load=load_model)
     times = {p: p.stat().st_mtime_ns for p in out.glob("step*/shards/*")}
+    harvest_series({"step2": steps["step2"]}, _run, out=out, load=load_model)
+    assert vl.open_series(out).labels == tuple(steps)
     harvest_series(steps, _run, out=out, load=load_model)
     assert times == {p: p.stat().st_mtime_ns for p in times}
     found = dict(vl.open_series(out))

@@ -53,7 +53,8 @@ def harvest_series(
 ) -> Series:
     """Harvest every checkpoint into its folder; one model is in memory at a time.
 
-    checkpoints: label -> name of the model, in the order of training.
+    checkpoints: label -> name of the model, in the order of training; those of a series that
+        stands in `out` stay, before new ones.
     run: harvests one model into a folder, the same for all. load: the model of a name.
     at: told which checkpoint comes next.
 
@@ -64,7 +65,7 @@ def harvest_series(
     for label in checkpoints:
         if not label or Path(label).name != label or label == SERIES:
             raise StoreError(f"{label!r} cannot name a folder of the series.")
-    entries: list[dict[str, Any]] = []
+    entries = _known(out, checkpoints)
     first: dict[str, Any] = {}
     for label, name in checkpoints.items():
         at(label)
@@ -78,10 +79,23 @@ def harvest_series(
                     f"({info[key]!r}, not {first[key]!r}): they are not one training run."
                 )
         run(model, out / label)
-        entries.append({"label": label, "model": name, "fingerprint": info["fingerprint"]})
-        storage.write_json(out / SERIES, {"schema": SCHEMA, "kind": "series",
-                                          "checkpoints": entries})
-    return Series(out, tuple(checkpoints))
+        entries[label] = {"label": label, "model": name, "fingerprint": info["fingerprint"]}
+        storage.write_json(out / SERIES, {
+            "schema": SCHEMA, "kind": "series",
+            "checkpoints": [entry for entry in entries.values() if entry],
+        })
+    return open_series(out)
+
+
+def _known(out: Path, checkpoints: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Entries by label: those of a series that stands there, then the new ones, still empty."""
+    before = []
+    if is_series(out):
+        open_series(out)
+        before = storage.read_json(out / SERIES, schema=SCHEMA)["checkpoints"]
+    return {str(e["label"]): e for e in before} | {
+        label: {} for label in checkpoints if label not in {str(e["label"]) for e in before}
+    }
 
 
 def is_series(path: Path | str) -> bool:

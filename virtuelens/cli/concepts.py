@@ -80,11 +80,12 @@ def check(name: str, dialect: Dialect = "english", json: Json = False) -> None:
     passed = all(r.passed for r in rows)
     if json:
         print_json([{"check": r.name, "value": r.value, "limit": r.limit, "passed": r.passed,
-                     "advice": r.advice} for r in rows])
+                     "advice": r.advice, "interval": r.interval} for r in rows])
         raise typer.Exit(0 if passed else 1)
-    table = Table("check", "value", "limit", "", "advice")
+    table = Table("check", "value [95 %]", "limit", "", "advice")
     for r in rows:
-        table.add_row(Text(r.name), Text(str(r.value)), Text(str(r.limit)),
+        interval = "" if r.interval is None else f" [{r.interval[0]:g}, {r.interval[1]:g}]"
+        table.add_row(Text(r.name), Text(f"{r.value}{interval}"), Text(str(r.limit)),
                       "passed" if r.passed else "[bold red]look[/]", Text(r.advice))
     out.print(table)
     raise typer.Exit(0 if passed else 1)

@@ -67,14 +67,18 @@ def command(
                            "trace": engine == "nnsight", "remote": remote,
                            "device_map": device_map or None}
     if resume is not None:
+        planned = {"MODEL": model, "--out": to, "--positions": positions, "--revisions": revisions}
+        if given := [name for name, value in planned.items() if value]:
+            raise typer.BadParameter(f"--resume goes on as the store's manifest says: leave out "
+                                     f"{', '.join(given)}")
         acts, store = go_on(resume, **how), resume
     elif model and pack and to is not None:
         store = to
-        how |= {"compute": compute, "points": points.split(","), "dtype": dtype,
-                "positions": positions.split(",") if positions else None,
+        how |= {"compute": compute, "points": _listed(points), "dtype": dtype,
+                "positions": _listed(positions) or None,
                 "batch_tokens": batch_tokens}
         if revisions:
-            _series(model, pack, to, revisions.split(","), json=json, **how)
+            _series(model, pack, to, _listed(revisions), json=json, **how)
             return
         acts = _run(model, pack, to, **how)
     else:
@@ -85,6 +89,10 @@ def command(
         return
     note(f"Stored {len(acts.index)} rows of {len(acts.points)} hook points in {store}; computed in "
          f"{acts.info.dtype}, kept in {acts.manifest['dtype']}")
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def go_on(store: Path, **how: Any) -> "Activations":

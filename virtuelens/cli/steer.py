@@ -81,6 +81,8 @@ def generate(
     if not add and not clamp and not scale:
         raise SteeringError("Nothing to steer with: give --add CONCEPT=STRENGTH or "
                             "--clamp SAE:FEATURE=VALUE.")
+    if "" in (stop or ()):
+        raise SteeringError("A --stop is empty: every text holds it, so nothing would be said.")
     parse(where)
     factor_of(schedule)
     loaded = load_model(model)

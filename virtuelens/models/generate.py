@@ -201,6 +201,8 @@ def _rows(prompts: Sequence[Encoded], start: int, how: Sampling) -> list[_Row]:
 def _check(prompts: Sequence[Encoded], how: Sampling, n_ctx: int) -> None:
     if how.max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {how.max_new_tokens}, expected at least 1")
+    if "" in how.stop:
+        raise ValueError("a stop string is empty: every text holds it, so nothing would be said")
     if how.top_k < 0 or not 0 < how.top_p <= 1:
         raise ValueError(f"top_k is {how.top_k} and top_p {how.top_p}: expected at least 0, and "
                          "more than 0 up to 1")
