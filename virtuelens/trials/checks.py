@@ -21,11 +21,11 @@ Array = np.ndarray
 MONOTONE = 0.9
 RATE_CHANGE = 0.2
 WRONG_WAY = 0.25
-NEIGHBOUR_SHARE = 0.5
+NEIGHBOUR_SHARE, NOTHING = 0.5, 0.05
 CAPABILITY = 0.05
 """Marks. The first two are the audit's (`audits.ladder.Thresholds`); at most this share of items
-may move against the steer; a neighbour may move half as much as the target; neutral questions may
-lose 5 points of accuracy at either end of the range."""
+may move against the steer; a neighbour may move half as much as the target, or by 5 points; neutral
+questions may lose 5 points of accuracy at either end of the range."""
 
 
 @dataclass(frozen=True)
@@ -106,20 +106,20 @@ def _few_the_wrong_way(found: Found, config: TrialConfig) -> Check:
 
 
 def _leaves_neighbours(found: Found, config: TrialConfig) -> Check:
-    """The one that moves most: at most half of the target's effect, or no more than chance."""
+    """The one that moves most: at most half of the target's effect, 5 points, or chance."""
     name = "leaves neighbours alone"
     effects = {n: r.effect(seed=config.seed, n_draws=config.n_bootstrap)
                for n, r in found.of_kind("neighbour").items()}
     if not effects:
         return _untested(name, "no neighbouring behaviour in this dialect")
     ours = abs(float(found.target.item_effects.mean()))
-    most = NEIGHBOUR_SHARE * ours
+    most = max(NEIGHBOUR_SHARE * ours, NOTHING)
     worst = max(effects, key=lambda n: abs(effects[n].value))
     moved = [n for n, e in effects.items() if abs(e.value) > max(most, found.nulls[n])]
     return _check(
         name, effects[worst],
-        f"none beyond {NEIGHBOUR_SHARE:g} of the target's effect ({most:.2f}) and beyond random "
-        "directions", not moved,
+        f"none beyond {most:.2f} ({NEIGHBOUR_SHARE:g} of the target's effect, at least "
+        f"{NOTHING:g}) and beyond random directions", not moved,
         f"{worst} moves most: {effects[worst].value:+.2f} (target {ours:.2f}, random up to "
         f"{found.nulls[worst]:.2f})" + (f"; too far: {', '.join(moved)}" if moved else ""),
     )
