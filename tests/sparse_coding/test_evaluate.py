@@ -1,15 +1,19 @@
 """Evaluation where the answer is known: an exact SAE, a useless one, and one with one dead half."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from tests.sparse_coding.conftest import cyclic_texts, identity_sae
 from virtuelens import storage
+from virtuelens.cli.app import app
 from virtuelens.errors import SaeError
 from virtuelens.models import HookedModel
 from virtuelens.sparse_coding import evaluate, load_sae, write_evaluation
+from virtuelens.sparse_coding.evaluate import Reconstruction, Replacement
 
 TEXTS = cyclic_texts(60, seed=9)
 
@@ -28,8 +32,11 @@ def test_an_exact_sae_loses_nothing(tiny: HookedModel, tmp_path: Path) -> None:
     losses, n = 0.0, 0
     for text in TEXTS:
         ids = torch.tensor([tiny.encode(text).ids])
-        k = ids.shape[1] - 1
-        losses += float(tiny.hf(input_ids=ids, labels=ids).loss.detach()) * k
+        labels = ids.clone()
+        labels[:, 1] = -100  # what the first token predicts is not counted
+        k = ids.shape[1] - 2
+        if k:
+            losses += float(tiny.hf(input_ids=ids, labels=labels).loss.detach()) * k
         n += k
     assert e.ce_clean == pytest.approx(losses / n, abs=1e-4)
     assert e.n_texts == len(TEXTS)
@@ -76,3 +83,31 @@ def test_one_text_is_too_few(tiny: HookedModel, tmp_path: Path) -> None:
     """There would be no interval."""
     with pytest.raises(SaeError, match="two texts"):
         evaluate(tiny, load_sae(identity_sae(tmp_path / "sae")), TEXTS[:1])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_first_token_is_left_as_it_is(tiny: HookedModel, tmp_path: Path, side: str) -> None:
+    """Its norm is out of all proportion in many models: it is neither replaced nor counted."""
+    sae = load_sae(identity_sae(tmp_path / "sae"))
+    batch = tiny.batch([tiny.encode(t) for t in TEXTS[:2]], side=side)  # type: ignore[arg-type]
+    acts = torch.randn(*batch.real.shape, sae.d_in)
+    first = batch.real & (batch.seen.index == 0)
+    zero = Replacement(sae.point, torch.zeros(sae.d_in))(acts, batch.seen)
+    assert torch.equal(zero[first], acts[first])
+    assert not zero[batch.real & ~first].any()
+    spliced = Reconstruction(sae.point, sae)(10 * acts, batch.seen)
+    assert torch.equal(spliced[first], 10 * acts[first])
+    texts = [t for t in TEXTS if len(tiny.encode(t).ids) > 1]
+    n = sum(len(tiny.encode(t).ids) - 1 for t in texts)
+    assert evaluate(tiny, sae, TEXTS).n_tokens == n
+
+
+def test_an_sae_is_evaluated_from_the_command_line(tmp_path: Path) -> None:
+    """The shipped one on the texts its recipe held out; the file holds what is printed."""
+    done = CliRunner().invoke(app, ["sae", "evaluate", "sycophant-mid", "--n-texts", "40",
+                                    "--out", str(tmp_path), "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["n_texts"] == 40
+    assert found["explained_variance"]["value"] > 0.9
+    assert json.loads((tmp_path / "evaluation.json").read_text())["kl"] == found["kl"]

@@ -98,6 +98,65 @@ def train(
     )
 
 
+@app.command("evaluate")
+def evaluate_(
+    sae: Annotated[str, typer.Argument(help="Name or directory of the SAE, or SAELens' "
+        "RELEASE/ID.")],
+    model: Annotated[str, typer.Option(help="The model it was trained on; by default the one that "
+        "its configuration names.")] = "",
+    texts: Annotated[str, typer.Option(help="JSON-lines file of texts; by default those that its "
+        "recipe held out.")] = "",
+    n_texts: Annotated[int, typer.Option(min=2, help="How many texts to use.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="Of the intervals.")] = 0,
+    to: Annotated[Path | None, typer.Option("--out", help="Folder for evaluation.json.")] = None,
+    json: Json = False,
+) -> None:
+    """How good an SAE is on its model: sparsity, explained variance, what splicing it in costs."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from virtuelens.models import load_model
+    from virtuelens.sparse_coding import evaluate, load_sae, write_evaluation
+    from virtuelens.sparse_coding.make import card_texts
+
+    loaded = load_model(model or _model_of(sae))
+    loaded_sae = load_sae(sae, device=loaded.info.device)
+    read = card_texts(loaded_sae, texts or None, n_texts)
+    with Progress(TextColumn("tokens"), BarColumn(), TimeElapsedColumn(), console=err,
+                  disable=not err.is_terminal) as bar:
+        task = bar.add_task("evaluate", total=None)
+        found = evaluate(loaded, loaded_sae, read, seed=seed, progress=lambda done, total:
+                         bar.update(task, completed=done, total=total))
+    if to is not None:
+        note(f"Wrote {write_evaluation(found, to)}")
+    if json:
+        print_json(found.to_json())
+        return
+    _line(f"{found.sae} on {found.model}, {found.n_tokens} tokens of {found.n_texts} texts (first "
+          "tokens left out)")
+    for name in ("l0", "explained_variance", "ce_loss_recovered", "ce_loss_recovered_mean", "kl",
+                 "kl_recovered_mean"):
+        e = getattr(found, name)
+        null = "" if e is None or e.null is None else f", null {e.null:.3g}"
+        told = "undefined" if e is None else f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]{null}"
+        _line(f"{name:<24}{told}")
+    _line(f"{'dead, dense features':<24}{found.dead_features}, {found.dense_features} of "
+          f"{found.d_sae}")
+
+
+def _model_of(sae: str) -> str:
+    """The model that an SAE's configuration names.
+
+    Raises: SaeError: it names none.
+    """
+    from virtuelens.errors import SaeError
+    from virtuelens.sparse_coding import load_sae
+
+    named: str | None = load_sae(sae).module.cfg.metadata.get("model_name")
+    if not named:
+        raise SaeError(f"{sae} does not say which model it is for: name it with --model.")
+    return named
+
+
 def _show_family(family: "Stability", to: Path, *, json: bool) -> None:
     if json:
         print_json(family.to_json())
@@ -199,17 +258,13 @@ def card(
 ) -> None:
     """Show a feature: where it is active, what it writes, what it is like, what adding it does."""
     from virtuelens.concepts.pack import load_concept
-    from virtuelens.errors import SaeError
     from virtuelens.models import load_model
     from virtuelens.reports.cards import write_card_page
     from virtuelens.sparse_coding import load_sae, make_cards, write_cards
     from virtuelens.sparse_coding.make import card_texts
 
-    named = model or load_sae(sae).module.cfg.metadata.get("model_name")
-    if not named:
-        raise SaeError(f"{sae} does not say which model it is for: name it with --model.")
     numbers = _numbers(features, "FEATURE")
-    loaded = load_model(named)
+    loaded = load_model(model or _model_of(sae))
     loaded_sae = load_sae(sae, device=loaded.info.device)
     names = [name for name in concepts.split(",") if name]
     packs = [load_concept(name, dialect=loaded.info.dialect) for name in names]

@@ -7,6 +7,9 @@
    the model as well as the activations do, 0 where it is no better than the ablation. KL recovered
    is the same of the divergence from the clean predictions.
 
+A text's first token is left as it is and counts nowhere: attention is parked there, and its norm,
+in many models a hundred times that of others, would make every figure one about this token.
+
 Intervals resample texts. Tokens of one text are not independent.
 """
 
@@ -17,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from virtuelens import stats, storage
@@ -47,24 +50,28 @@ class Reconstruction:
     sae: Sae
 
     def __call__(
-        self, acts: Float[Tensor, "batch pos d_model"], seen: "Seen"  # noqa: ARG002 (an Edit)
+        self, acts: Float[Tensor, "batch pos d_model"], seen: "Seen"
     ) -> Float[Tensor, "batch pos d_model"]:
-        """What the SAE makes of the activations."""
-        return reconstruct(self.sae, acts).to(acts)
+        """What the SAE makes of the activations, but for each row's first token."""
+        return _after_first(reconstruct(self.sae, acts).to(acts), acts, seen)
 
 
 @dataclass(frozen=True)
 class Replacement:
-    """One vector in place of the activations of every token (an edit for `HookedModel.run`)."""
+    """One vector in place of the activations (an edit for `HookedModel.run`)."""
 
     point: str
     vector: Float[Tensor, " d_model"]
 
     def __call__(
-        self, acts: Float[Tensor, "batch pos d_model"], seen: "Seen"  # noqa: ARG002 (an Edit)
+        self, acts: Float[Tensor, "batch pos d_model"], seen: "Seen"
     ) -> Float[Tensor, "batch pos d_model"]:
-        """The vector, everywhere."""
-        return self.vector.to(acts).expand_as(acts)
+        """The vector at every token but each row's first."""
+        return _after_first(self.vector.to(acts).expand_as(acts), acts, seen)
+
+
+def _after_first(new: Tensor, acts: Tensor, seen: "Seen") -> Tensor:
+    return torch.where((seen.index > 0)[..., None].to(acts.device), new, acts)
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ class Evaluation:
     model: str
     point: str
     n_texts: int
-    n_tokens: int
+    n_tokens: int  # the first of each text left out
     l0: Estimate
     explained_variance: Estimate
     fvu: Estimate
@@ -136,14 +143,14 @@ def evaluate(
     encoded = [e for e in encoded if len(e.ids) > 1]  # a single token predicts nothing
     if len(encoded) < 2:
         raise SaeError(f"An evaluation needs at least two texts, there are {len(encoded)}.")
-    total = sum(len(e.ids) for e in encoded)
+    total = sum(len(e.ids) - 1 for e in encoded)
     mean = _mean_activation(model, sae, encoded, batch_tokens)
     sums, counts, done = [], torch.zeros(sae.d_sae), 0
     for _, batch in batches(model, encoded, batch_tokens):
         rows, active = _measure(model, sae, batch, mean)
         sums.append(rows)
         counts += active
-        done += int(batch.real.sum())
+        done += int(_counted(batch).sum())
         progress(done, total)
     per_text = {key: np.concatenate([s[key] for s in sums]) for key in sums[0]}
     return _evaluation(model, sae, per_text, counts / total, seed=seed)
@@ -156,15 +163,16 @@ def _measure(
     clean = model.run(batch, read=[sae.point], logits=True)
     acts = clean.acts[sae.point].float()
     feature_acts = encode(sae, acts)
-    active = (feature_acts != 0) & batch.real[..., None].to(feature_acts.device)
+    counted = _counted(batch)
+    active = (feature_acts != 0) & counted[..., None].to(feature_acts.device)
     error = (acts - reconstruct(sae, acts).to(acts)).square().sum(-1)  # [batch pos]
     spread = (acts - mean).square().sum(-1)
     reference = _logprobs(clean.logits)
-    predicts = batch.real[:, :-1] & batch.real[:, 1:]
+    predicts = counted[:, :-1] & batch.real[:, 1:]
     rows = {
-        "tokens": batch.real.sum(-1), "predicted": predicts.sum(-1),
+        "tokens": counted.sum(-1), "predicted": predicts.sum(-1),
         "l0": active.sum((-1, -2)),
-        "error": (error * batch.real).sum(-1), "spread": (spread * batch.real).sum(-1),
+        "error": (error * counted).sum(-1), "spread": (spread * counted).sum(-1),
         "ce_clean": (_cross_entropy(reference, batch) * predicts).sum(-1),
     }
     edits: dict[str, Edit] = {
@@ -176,7 +184,7 @@ def _measure(
         spliced = _logprobs(model.run(batch, edits=[edit], logits=True).logits)
         kl = (reference.exp() * (reference - spliced)).sum(-1)
         rows[f"ce_{name}"] = (_cross_entropy(spliced, batch) * predicts).sum(-1)
-        rows[f"kl_{name}"] = (kl * batch.real).sum(-1)
+        rows[f"kl_{name}"] = (kl * counted).sum(-1)
     return (
         {key: value.double().cpu().numpy() for key, value in rows.items()},
         active.sum((0, 1)).float().cpu(),
@@ -236,10 +244,15 @@ def _mean_activation(
 ) -> Float[Tensor, " d_model"]:
     total, n = torch.zeros(sae.d_in, dtype=torch.float64), 0
     for _, batch in batches(model, encoded, batch_tokens):
-        acts = model.run(batch, read=[sae.point]).acts[sae.point][batch.real]  # [n d_model]
+        acts = model.run(batch, read=[sae.point]).acts[sae.point][_counted(batch)]  # [n d_model]
         total += acts.double().sum(0).cpu()
         n += len(acts)
     return (total / n).float().to(model.hf.device)
+
+
+def _counted(batch: "Batch") -> Bool[Tensor, "batch pos"]:
+    """Every real token but the first of each text."""
+    return batch.real & (batch.seen.index > 0)
 
 
 def _logprobs(logits: Tensor | None) -> Tensor:
