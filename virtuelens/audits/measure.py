@@ -60,7 +60,7 @@ def measure(
         reading = read_concept(model, concept, config=config, progress=progress)
     with _timed(seconds, "quality"):
         progress("probabilities, thresholds, control task")
-        quality, not_measured = quality_rows(model, concept, reading, neutral, config=config)
+        quality = quality_rows(model, concept, reading, neutral, config=config)
     with _timed(seconds, "steering"):
         writing = write_concept(
             model, concept, reading.found.fit, neighbours, neutral,
@@ -81,7 +81,7 @@ def measure(
                   for v in writing.response.random_slopes]
     tables: dict[str, list[dict[str, Any]]] = {
         "evidence": [{"dialect": concept.dialect} | r
-                     for r in [*evidence_rows(reading, config=config), *quality]],
+                     for r in [*evidence_rows(reading, config=config), *quality.rows]],
         "scores": score_rows(reading),
         "nulls": nulls,
         "steering": steering_rows(writing, config=config) if writing else [],
@@ -103,10 +103,10 @@ def measure(
             f"{there.direction.point} ({there.direction.position}), tokens: {there.where}"
             if there else ""
         ),
-        not_tested=(*_not_tested(concept, writing, features, config), *not_measured),
+        not_tested=(*_not_tested(concept, writing, features, config), *quality.missing),
         tables={t: pd.DataFrame([label | r for r in rows]) for t, rows in tables.items()},
         generations=tuple(label | g for g in generations),
-        probe=probe_at(
+        probe=quality.ready or probe_at(
             reading.found.fit, chosen.site, chosen.method, concept=concept.name,
             fingerprint=model.info.fingerprint, seed=config.seed,
         ),

@@ -14,6 +14,7 @@ from virtuelens import storage
 from virtuelens.audits.ladder import Causal, Evidence, Thresholds, climb
 from virtuelens.audits.record import of_rung
 from virtuelens.audits.run import TABLES
+from virtuelens.probing.calibrated import Ready, save_ready
 from virtuelens.probing.probes import Probe, save_probe
 from virtuelens.stats import benjamini_hochberg
 from virtuelens.values.estimates import Estimate
@@ -48,7 +49,7 @@ class Measured:
     not_tested: tuple[str, ...]
     tables: Mapping[str, "pd.DataFrame"]
     generations: tuple[dict[str, Any], ...]
-    probe: Probe | None
+    probe: Ready | Probe
     seconds: Mapping[str, float]
 
 
@@ -63,7 +64,9 @@ def save_part(folder: Path, measured: Measured) -> None:
     """Write a part; `part.json` comes last and makes it whole."""
     for name, table in measured.tables.items():
         storage.write_table(folder / f"{name}.parquet", table)
-    if measured.probe is not None:
+    if isinstance(measured.probe, Ready):
+        save_ready(measured.probe, folder / "probe.safetensors")
+    else:
         save_probe(measured.probe, folder / "probe.safetensors")
     about = {
         k: getattr(measured, k)

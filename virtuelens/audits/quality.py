@@ -19,7 +19,7 @@ What could not be measured is named, not left out silently.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -29,7 +29,7 @@ from virtuelens.activations.positions import POSITIONS
 from virtuelens.audits.config import AuditConfig
 from virtuelens.audits.reading import PROBE, Reading
 from virtuelens.errors import PositionError, ProbeError, TextTooLongError
-from virtuelens.probing.calibrated import out_of_fold, platt, probe_scores, reliability
+from virtuelens.probing.calibrated import Ready, out_of_fold, platt, probe_scores, reliability
 from virtuelens.probing.control_task import last_words, selectivity
 from virtuelens.probing.data import Array
 from virtuelens.probing.operating import RATE, operating_point
@@ -45,6 +45,14 @@ if TYPE_CHECKING:
 CONTROL = "control_task"
 
 
+class Quality(NamedTuple):
+    """Rows of evidence.parquet, what could not be tested and why, and the probe ready for use."""
+
+    rows: list[dict[str, object]]
+    missing: tuple[str, ...]
+    ready: Ready | None
+
+
 def quality_rows(
     model: "HookedModel",
     concept: "Concept",
@@ -52,15 +60,15 @@ def quality_rows(
     neutral: Sequence[Text],
     *,
     config: AuditConfig,
-) -> tuple[list[dict[str, object]], tuple[str, ...]]:
-    """Rows of evidence.parquet, and what could not be tested and why."""
+) -> Quality:
+    """How far the probe's scores can be relied on."""
     chosen, fit = reading.found.selected, reading.found.fit
     try:
         probe = probe_at(fit, chosen.site, chosen.method, concept=concept.name,
                          fingerprint=model.info.fingerprint, seed=config.seed)
         curve = platt(out_of_fold(fit, chosen.site, chosen.method, seed=config.seed), fit.labels)
     except ProbeError as error:
-        return [], (f"probabilities, threshold and control task: {error}",)
+        return Quality([], (f"probabilities, threshold and control task: {error}",), None)
     rows: list[dict[str, object]] = []
     missing: list[str] = []
 
@@ -84,13 +92,14 @@ def quality_rows(
                 row(split, PROBE, "reliability",
                     Estimate(seen.value, seen.low, seen.high, seen.n, predicted))
 
-    ordinary = neutral_scores(model, probe, neutral)
+    ordinary, threshold = neutral_scores(model, probe, neutral), None
     if len(ordinary) < 2:
         missing.append(f"false positives on ordinary text: {len(ordinary)} of {len(neutral)} "
                        f"neutral texts fit the model and have a {chosen.site.position}")
     else:
         for split, e in reading.splits.items():
             point = operating_point(ordinary, scores[split], e.labels, e.groups, **draws)
+            threshold = point.threshold
             if split == "test":
                 row("neutral", PROBE, "fpr", point.false_positives)
                 if not point.enough:
@@ -114,7 +123,7 @@ def quality_rows(
         missing.append(f"a control task: {error}")
 
     _power(reading, row, config)
-    return rows, tuple(missing)
+    return Quality(rows, tuple(missing), Ready(probe, curve, threshold))
 
 
 def neutral_scores(

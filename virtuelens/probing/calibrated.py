@@ -10,16 +10,19 @@ A probability holds at the share of positives that the examples had (a half, in 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Int, Num
 from scipy.special import expit, logit
+from torch import Tensor
 
 from virtuelens import stats
-from virtuelens.errors import ProbeError
+from virtuelens.errors import ProbeError, StoreError
 from virtuelens.probing.data import Array, Examples, Site
-from virtuelens.probing.probes import Probe, probe_at
+from virtuelens.probing.probes import SCHEMA as PROBE_SCHEMA
+from virtuelens.probing.probes import Probe, probe_at, read_probe, write_probe
 from virtuelens.probing.sweep import held_out_rows
 from virtuelens.values.estimates import Estimate
 
@@ -220,6 +223,50 @@ def calibration_errors(
             break
         errors[rising] = (np.abs(of_said - of_seen).sum(axis=1) / lengths)[rising]
     return errors
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A probe with what an audit found about its scores, so that they can be put to use.
+
+    curve: probability of a score (`Probe.score`) at the base rate of the pack's examples.
+    threshold: the score that 1 % of ordinary texts exceed (`operating`); None where there were too
+        few of them to set one.
+    """
+
+    probe: Probe
+    curve: Platt
+    threshold: float | None
+
+    def probability(self, acts: Float[Tensor, "n d_model"]) -> Float[Array, " n"]:
+        """Probability that the concept is present at each of these activations."""
+        return self.curve(self.probe.score(acts.float().cpu()).double().numpy())
+
+
+def save_ready(ready: Ready, path: Path) -> None:
+    """Write it as a probe's file (`load_probe` reads it too), the rest in the header."""
+    write_probe(path, ready.probe, {
+        "schema": PROBE_SCHEMA, "kind": "probe", "threshold_at_1_percent": ready.threshold,
+        "platt": [ready.curve.slope, ready.curve.intercept],
+    })
+
+
+def load_ready(path: Path, *, fingerprint: str | None = None) -> Ready:
+    """Read back what an audit keeps as `probes/*.safetensors`.
+
+    fingerprint: of the model it will be used on (`model.info.fingerprint`).
+
+    Raises: ModelMismatchError: of another model; StoreError: damaged, or a probe alone.
+    """
+    probe, about = read_probe(path, "probe", PROBE_SCHEMA, fingerprint=fingerprint)
+    try:
+        slope, intercept = about["platt"]
+        threshold = about["threshold_at_1_percent"]
+        return Ready(probe, Platt(float(slope), float(intercept)),
+                     None if threshold is None else float(threshold))
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{path} holds a probe without its probabilities: take one that an audit "
+                         "kept (RUN/probes).") from error
 
 
 def _both(labels: Int[Array, " n"]) -> None:
