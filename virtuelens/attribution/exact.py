@@ -76,11 +76,12 @@ def _measure(
         metrics[1, list(rows)] = pairs.metric(there.logits[:, -1], rows).cpu()
         width = base.tokens.shape[1]
         cells = base.real.nonzero()  # [cell 2], row of the batch and column
-        row, column = cells.T
-        pair = [rows[i] for i in row.tolist()]
+        every_row, every_column = cells.T
+        every_pair = [rows[i] for i in every_row.tolist()]
         for k, point in enumerate(points):
-            changed = (plain.acts[point] != there.acts[point]).any(-1)[row, column]
-            effects[pair, k, column.cpu() - width] = 0.0
+            changed = (plain.acts[point] != there.acts[point]).any(-1)
+            changed = changed[every_row, every_column]
+            effects[every_pair, k, every_column.cpu() - width] = 0.0
             tell(int((~changed).sum()))
             at_once = max(1, batch_tokens // width)
             todo = cells[changed]
