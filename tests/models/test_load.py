@@ -373,3 +373,23 @@ def test_weights_that_would_stay_on_disk_are_refused(folder: Path) -> None:
              "lm_head": "cpu"}
     with pytest.raises(ModelLoadError, match="does not fit"):
         load_model(str(folder), device_map=split)
+
+
+def test_the_command_line_settles_what_is_auto(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Device and precision before any command; what a caller names stands; nonsense is one line."""
+    from typer.testing import CliRunner
+
+    from virtuelens.cli.app import app
+
+    for variable in ("VIRTUELENS_DTYPE", "VIRTUELENS_DEVICE"):
+        monkeypatch.setenv(variable, "auto")  # put back afterwards, whatever the command sets
+    done = CliRunner().invoke(app, ["--dtype", "bfloat16", "--device", "cpu", "model", str(folder),
+                                    "--json"])
+    assert done.exit_code == 0, done.output
+    assert "bfloat16" in done.stdout
+    assert load_model(str(folder)).info.dtype == "bfloat16"
+    assert load_model(str(folder), dtype="float32").info.dtype == "float32"
+    wrong = CliRunner().invoke(app, ["--dtype", "float12", "model", str(folder)])
+    assert isinstance(wrong.exception, ModelLoadError)

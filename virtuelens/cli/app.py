@@ -72,8 +72,20 @@ def options(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and stop."
     ),
+    device: str = typer.Option(
+        "", help="Where models run, before the command: cpu, cuda, cuda:1 (else VIRTUELENS_DEVICE; "
+        "by default the first GPU)."
+    ),
+    dtype: str = typer.Option(
+        "", help="What models compute in, before the command: float32, bfloat16, float16, fast "
+        "(else VIRTUELENS_DTYPE)."
+    ),
 ) -> None:
     """Find, show and steer virtue and welfare features in language models."""
+    del version  # its callback has printed it and left
+    for variable, value in (("VIRTUELENS_DEVICE", device), ("VIRTUELENS_DTYPE", dtype)):
+        if value:
+            os.environ[variable] = value
 
 
 def main() -> None:

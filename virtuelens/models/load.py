@@ -10,6 +10,7 @@
 import contextlib
 import copy
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -35,6 +36,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 GAINS_FROM = 20_000_000
 """Parameters from which bfloat16 is worth its rounding."""
 _UNBOUNDED = 2**31 - 1
+DTYPE_VARIABLE, DEVICE_VARIABLE = "VIRTUELENS_DTYPE", "VIRTUELENS_DEVICE"
 _CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
 
 
@@ -56,7 +58,9 @@ def load_model(
     dtype: float32, bfloat16 or float16; auto is float32 on a CPU (exact and comparable), and what
         the checkpoint says on a GPU; fast is bfloat16 where the device multiplies it faster and
         the model is large enough to gain, else as auto.
-    device: as in torch; auto is the first CUDA GPU, else the CPU.
+    device: as in torch; auto is the first CUDA GPU, else the CPU. What is auto the
+        environment may settle (VIRTUELENS_DTYPE, VIRTUELENS_DEVICE), as `virtuelens --dtype T
+        --device D COMMAND` does.
     device_map: spread the layers over several devices, as in transformers: "auto" uses every GPU,
         a mapping says which part goes where. All weights must be in memory: none is offloaded.
     trust_remote_code: run Python code that comes with the checkpoint; only for those you trust.
@@ -74,6 +78,8 @@ def load_model(
     if remote is True:
         return _elsewhere(name)
     source = find_source(name)
+    device = os.environ.get(DEVICE_VARIABLE, "auto") if device == "auto" else device
+    dtype = os.environ.get(DTYPE_VARIABLE, "auto") if dtype == "auto" else dtype
     where = _device(device)
     precision = _dtype(dtype, where)
     with quiet():
