@@ -121,7 +121,8 @@ def audit(
                 save_part(folder, measured)
         if load_part(folder) is not None:
             folders.append(folder)
-        _write(run_path, about, folders, config, complete=done + 1 == len(jobs))
+        if folders:
+            _write(run_path, about, folders, config, complete=done + 1 == len(jobs))
     if not folders:
         raise unmeasured[0]
     progress(Step(loaded[0].info.name, "", "done", len(jobs), len(jobs)))
