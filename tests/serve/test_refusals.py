@@ -237,7 +237,7 @@ def test_who_leaves_the_queue_is_never_run(start: Start, llama: HookedModel) -> 
 
 def test_time_runs_out(start: Start, llama: HookedModel) -> None:
     """While it runs, while it waits, and in the middle of a stream."""
-    with start(llama, limits=Limits(running=1, timeout=0.5)) as served, slow(llama):
+    with start(llama, limits=Limits(running=1, timeout=1.5)) as served, slow(llama):
         began = time.monotonic()
         stream = long(served, llama)
         waits = httpx.post(f"{served.url}/completions", timeout=20, json={
@@ -246,7 +246,7 @@ def test_time_runs_out(start: Start, llama: HookedModel) -> None:
         assert waits.json()["error"]["code"] == "timeout"
         with pytest.raises(openai.APIError, match="ran out of time"):
             list(stream)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 8
         assert {e["outcome"] for e in served.ended(2)} == {"OutOfTimeError"}
 
 
