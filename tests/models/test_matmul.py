@@ -1,5 +1,6 @@
 """Products by oneDNN are PyTorch's own to rounding, and are left alone where they do not fit."""
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -68,12 +69,31 @@ def test_activations_agree(architecture: str, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.usefixtures("onednn")
 def test_gradients_and_half_precision_take_pytorchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """oneDNN's product has no gradient, and in bfloat16 there is nothing to gain."""
+    half, hf = _wide("llama", torch.bfloat16), _wide("llama").hf
     monkeypatch.setattr(matmul, "_product", lambda *a: pytest.fail("oneDNN was used"))
-    _read(_wide("llama", torch.bfloat16))
-    layer = torch.nn.Linear(512, 1024)
-    with matmul._OneDnn():
+    _read(half)
+    layer = hf.model.layers[0].mlp.up_proj.requires_grad_()
+    with matmul.fast_matmul(hf):
         layer(torch.ones(2, 512)).sum().backward()
     assert layer.weight.grad is not None
+
+
+@pytest.mark.usefixtures("onednn")
+def test_layers_are_as_before_when_the_last_run_has_ended() -> None:
+    """Also one that another library has given a forward of its own, and after an exception."""
+    hf = _wide("llama").hf
+    mine, other = hf.model.layers[0].mlp.up_proj, hf.model.layers[1].mlp.up_proj
+    own = other.forward = lambda x: x
+    first, second = contextlib.ExitStack(), contextlib.ExitStack()
+    first.enter_context(matmul.fast_matmul(hf))
+    second.enter_context(matmul.fast_matmul(hf))
+    first.close()  # as two threads would, the first to come leaves first
+    assert "forward" in vars(mine)
+    assert other.forward is not own
+    with pytest.raises(KeyError), second:
+        raise KeyError
+    assert "forward" not in vars(mine)
+    assert other.forward is own
 
 
 def test_the_switch_decides(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,11 +219,13 @@ def _tell(
     each: Each, rows: Sequence[_Row], acts: Mapping[str, Tensor], *, first: int
 ) -> None:
     """Tell `each` of the token that every unfinished row has just taken in."""
+    # padding is on the left; one call for all rows, since this stands between two tokens
+    newest = {point: act[:, -1].unbind() for point, act in acts.items()}
     for i, row in enumerate(rows):
         if row.done:
             continue
         token = row.ids[-1] if row.ids else row.prompt.ids[-1]
-        reads = {point: act[i, -1] for point, act in acts.items()}  # padding is on the left
+        reads = {point: each_row[i] for point, each_row in newest.items()}
         if each(Taken(first + i, token, not row.ids, reads)):
             row.last = True
 

@@ -8,6 +8,7 @@ the processor, never from a timing, so that the same machine gives the same bits
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -15,14 +16,14 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
+from transformers.pytorch_utils import Conv1D
 
 SWITCH = "VIRTUELENS_MATMUL"
 """Environment variable: `torch` or `onednn`, where the choice by processor is not wanted."""
 LEAST = 1 << 18
-"""Smallest weight matrix (elements) for which the detour through Python is worth its time."""
+"""Smallest weight matrix (elements) whose product gains from oneDNN."""
 
 
 # oneDNN keeps code for every shape it has met, a third of a MB each and 1,024 of them: a long
@@ -30,8 +31,11 @@ LEAST = 1 << 18
 for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
     os.environ.setdefault(_cache, "32")
 
-_WIDEST: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
-"""Elements of the largest matrix of models seen so far."""
+_LAYERS: WeakKeyDictionary[Any, list[nn.Module]] = WeakKeyDictionary()
+"""Layers of models seen so far whose products are worth taking over."""
+_TAKEN: WeakKeyDictionary[Any, tuple[int, list[Any]]] = WeakKeyDictionary()
+"""Models whose layers are taken over now: by how many threads, and what stood there before."""
+_LOCK = threading.Lock()
 
 
 @cache
@@ -50,50 +54,76 @@ def choice() -> str:
 def fast_matmul(hf: Any) -> Iterator[None]:
     """Run the body's forward passes with the faster products; no gradients are to be taken.
 
-    Changes nothing on a GPU, in half precision, and in models whose matrices are all small.
+    Changes nothing on a GPU, in half precision, and in models whose matrices are all small. The
+    layers themselves are given another `forward` for the time, since to intercept every function
+    called costs a small model 5 % of a decoding step.
     """
-    with _OneDnn() if library(hf) == "onednn" else contextlib.nullcontext():
+    if library(hf) != "onednn":
         yield
+        return
+    with _LOCK:
+        count, before = _TAKEN.get(hf) or (0, [_take_over(layer) for layer in _LAYERS[hf]])
+        _TAKEN[hf] = count + 1, before
+    try:
+        yield
+    finally:
+        with _LOCK:
+            count, before = _TAKEN.pop(hf)
+            if count > 1:
+                _TAKEN[hf] = count - 1, before
+            else:
+                for layer, forward in zip(_LAYERS[hf], before, strict=True):
+                    _give_back(layer, forward)
 
 
 def library(hf: Any) -> str:
     """`onednn` where this model's products are taken over, else `torch`."""
     if choice() != "onednn" or hf.device.type != "cpu" or hf.dtype != torch.float32:
         return "torch"
-    if hf not in _WIDEST:
-        # the embedding does not count: it is looked up
-        sizes = (p.numel() for n, p in hf.named_parameters() if p.ndim == 2 and "emb" not in n)
-        _WIDEST[hf] = max(sizes, default=0)
-    return "onednn" if _WIDEST[hf] >= LEAST else "torch"
+    if hf not in _LAYERS:
+        layers = [m for m in hf.modules() if _suits(m)]
+        # a head that shares its weights with the embedding does not decide: few runs reach it
+        own = {id(p) for name, p in hf.named_parameters() if "emb" not in name}
+        _LAYERS[hf] = layers if any(id(m.weight) in own for m in layers) else []
+    return "onednn" if _LAYERS[hf] else "torch"
 
 
-class _OneDnn(TorchFunctionMode):
-    """Linear layers (and GPT-2's `addmm`) go to oneDNN; all other functions are as they are."""
+def _suits(layer: nn.Module) -> bool:
+    """Whether it is an ordinary layer with a large weight, not moved about by accelerate."""
+    return (
+        type(layer) in (nn.Linear, Conv1D) and "_hf_hook" not in layer.__dict__
+        and layer.weight.numel() >= LEAST  # type: ignore[union-attr,operator]
+    )
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        if func is F.linear and not kwargs:
-            x, weight, *rest = args
-            if _suits(x, weight):
-                return _product(x, weight, rest[0] if rest else None)
-        elif func is torch.addmm and not kwargs and len(args) == 3:
-            bias, x, weight = args
-            if bias.ndim == 1 and _suits(x, weight):
-                return _product(x, weight.t(), bias)
-        return func(*args, **(kwargs or {}))
+
+def _take_over(layer: Any) -> Any:
+    """Give the layer the fast forward; gives back the one set on it before, if any."""
+    before = layer.__dict__.get("forward")
+    transposed = type(layer) is Conv1D  # its weight is [d_in d_out]
+
+    def forward(input: Tensor) -> Tensor:
+        weight, bias = layer.weight, layer.bias
+        if transposed:
+            weight = weight.t()
+        if input.dtype == weight.dtype == torch.float32 and input.device.type == "cpu" \
+                and not torch.is_grad_enabled() and input.numel() > 0:
+            return _product(input, weight, bias)
+        return F.linear(input, weight, bias)
+
+    layer.__dict__["forward"] = forward
+    return before
+
+
+def _give_back(layer: Any, forward: Any) -> None:
+    if forward is None:
+        del layer.__dict__["forward"]
+    else:
+        layer.__dict__["forward"] = forward
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return out
-
-
-def _suits(x: Tensor, weight: Tensor) -> bool:
-    return (
-        weight.numel() >= LEAST and x.dtype == weight.dtype == torch.float32
-        and x.device.type == "cpu" and not torch.is_grad_enabled() and x.numel() > 0
-    )
 
 
 def fast_bfloat16(device: torch.device) -> bool:

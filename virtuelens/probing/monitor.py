@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from scipy.stats import chi2
 from torch import Tensor
@@ -95,7 +96,7 @@ class Watch:
         """Take one more token in."""
         m, d = self.monitor, self.monitor.probe.direction
         # one product and plain numbers: this stands between two tokens
-        along = float(act.float().cpu() @ d.vector)
+        along = float(act.to("cpu", torch.float32).dot(d.vector))
         self._recent.append((along - m.probe.threshold) / d.scale)
         del self._recent[: -m.window]
         score = sum(self._recent) / len(self._recent)
