@@ -20,7 +20,7 @@ from virtuelens.probing.methods import METHODS, SWEPT
 from virtuelens.probing.probes import examples_of
 from virtuelens.probing.scorers.table import SCORERS
 from virtuelens.probing.sweep import best, cross_validate, split_fit_test, sweep
-from virtuelens.probing.uncertainty import uncertainty
+from virtuelens.probing.uncertainty import direction_over_splits, uncertainty
 from virtuelens.values.estimates import Estimate
 
 if TYPE_CHECKING:
@@ -135,9 +135,8 @@ def _direction(
     found = sweep(examples, methods=[family], n_bootstrap=n_bootstrap,
                   n_permutations=n_permutations, seed=seed)
     site = found.selected.site
-    again = uncertainty(at_site(examples, site), family, n_splits=n_splits, n_bootstrap=1,
-                        n_permutations=0, seed=seed)
-    return Compared(family, site, found.test, found.p, again.over_splits)
+    again = direction_over_splits(examples, site, family, n_splits=n_splits, seed=seed)
+    return Compared(family, site, found.test, found.p, again)
 
 
 def _given(

@@ -8,6 +8,8 @@ from jaxtyping import Bool, Float, Int
 
 Array = np.ndarray
 
+_ROWS = 1024
+
 
 @dataclass(frozen=True, order=True)
 class Site:
@@ -38,7 +40,12 @@ class ReadMatrices(Mapping[Site, Float[Array, "n d"]]):
         if site not in self.sites:
             raise KeyError(site)
         X = self.read(site)
-        return np.asarray(X if self.index is None else X[self.index], dtype=np.float64)
+        if self.index is None:
+            return np.asarray(X, dtype=np.float64)
+        out = np.empty((len(self.index), X.shape[1]))
+        for start in range(0, len(out), _ROWS):  # no copy of all of them in between
+            out[start : start + _ROWS] = X[self.index[start : start + _ROWS]]
+        return out
 
     def __contains__(self, site: object) -> bool:  # without reading it
         return site in self.sites

@@ -79,13 +79,15 @@ def logistic_path(
     *,
     rows: Bool[Tensor, "b n"] | None = None,
     tol: float = 1e-4,
+    overwrite: bool = False,
 ) -> LogisticPath:
     """Weights of every labelling at every strength C.
 
     rows: which rows each problem is fitted on (all of them unless told); all are standardised.
     tol: largest gradient of the mean loss, as in scikit-learn.
+    overwrite: let X be standardised in place, which saves a copy of it.
     """
-    basis = _basis(X)
+    basis = _basis(X, overwrite=overwrite)
     problems = _problems(X, labelings, rows)
     at_once = max(1, PROBLEM_ELEMENTS // max(1, len(X)))
     parts = []

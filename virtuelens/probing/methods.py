@@ -117,10 +117,11 @@ def logistic_strengths(
     from virtuelens.probing.logistic import logistic_path
 
     kept = len(strengths) == 1
+    given = np.ascontiguousarray(X, dtype=np.float64 if kept else np.float32)
     path = logistic_path(
-        torch.from_numpy(np.ascontiguousarray(X, dtype=np.float64 if kept else np.float32)),
-        torch.tensor(labelings), strengths,
+        torch.from_numpy(given), torch.tensor(labelings), strengths,
         rows=None if rows is None else torch.from_numpy(rows), tol=1e-8 if kept else 1e-4,
+        overwrite=not np.shares_memory(given, X),
     )
     return path.weights.double().numpy()
 

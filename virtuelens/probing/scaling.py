@@ -14,7 +14,9 @@ def standardised(X: Float[Array, "n d"]) -> tuple[Float[Array, "n d"], Float[Arr
     """
     spread = X.std(axis=0)
     scale = np.where(spread > flat_below(X), spread, np.inf)
-    return (X - X.mean(axis=0)) / scale, scale
+    Z = X - X.mean(axis=0)
+    Z /= scale
+    return Z, scale
 
 
 def flat_below(X: Float[Array, "n d"]) -> float:

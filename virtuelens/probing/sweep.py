@@ -164,10 +164,11 @@ def cross_validate(
     folds = held_out_rows(fit, n_folds=n_folds, seed=seed)
     pairs = np.array(fit.pairs)
     cells = []
-    for site, X in fit.matrices.items():
+    for site in fit.matrices:
+        X = fit.matrices[site]
         for method in methods:
             if METHODS[method].path is not None:
-                cells.append(_path_cell(fit, site, method, folds, seed=seed))
+                cells.append(_path_cell(fit, X, site, method, folds, seed=seed))
                 continue
             scores = np.zeros(len(X))
             for held in folds:
@@ -178,15 +179,17 @@ def cross_validate(
                 scores[held] = (out - out.mean()) / (out.std() or 1.0)
             cv = stats.auroc_estimate(scores, fit.labels, fit.groups, n_draws=200, seed=seed)
             cells.append(Cell(site, method, cv, separation(scores, fit.labels)))
+        del X  # before the next one is read
         progress()
     return tuple(cells)
 
 
 def _path_cell(
-    fit: Examples, site: Site, method: str, folds: Sequence[Bool[Array, " n"]], *, seed: int
+    fit: Examples, X: Float[Array, "n d"], site: Site, method: str,
+    folds: Sequence[Bool[Array, " n"]], *, seed: int,
 ) -> Cell:
     """The cell at the strength whose pooled scores sort best; of equal ones the smallest C."""
-    X, y, path = fit.matrices[site], fit.labels, METHODS[method].path
+    y, path = fit.labels, METHODS[method].path
     assert path is not None
     held = np.stack(folds)  # [k n]
     weights = path(X, np.repeat(y[None], len(folds), axis=0), STRENGTHS, ~held)  # [s k d]
@@ -223,12 +226,13 @@ def fit_weights(
     strength: C of a method that leaves it open; chosen by group folds of `fit` unless given.
     """
     row = METHODS[method]
+    X = fit.matrices[site]
     if row.path is None:
-        return row.weights(fit.matrices[site], fit.labels[None, :], fit.pairs)[0]
+        return row.weights(X, fit.labels[None, :], fit.pairs)[0]
     if strength is None:
         folds = held_out_rows(fit, seed=seed)
-        strength = _path_cell(fit, site, method, folds, seed=seed).strength
-    return row.path(fit.matrices[site], fit.labels[None, :], (strength,))[0, 0]
+        strength = _path_cell(fit, X, site, method, folds, seed=seed).strength
+    return row.path(X, fit.labels[None, :], (strength,))[0, 0]
 
 
 def permutation_maxima(
@@ -248,14 +252,16 @@ def permutation_maxima(
         held_out.labels, held_out.pairs, n_draws=n_draws, seed=seed + 1
     )
     maxima = np.zeros(n_draws)
-    for site, X in fit.matrices.items():
+    for site in fit.matrices:
+        X, other = fit.matrices[site], held_out.matrices[site]
         for method in methods:
             row = METHODS[method]
             # every strength that could have been chosen counts as tried
             tried = (row.weights(X, fit_labels, fit.pairs)[None] if row.path is None
                      else row.path(X, fit_labels, STRENGTHS))  # [s b d]
             for weights in tried:
-                scores = held_out.matrices[site] @ weights.T  # [m b]
+                scores = other @ weights.T  # [m b]
                 maxima = np.maximum(maxima, stats.auroc_each(scores, test_labels))
+        del X, other  # before the next ones are read
         progress()
     return maxima

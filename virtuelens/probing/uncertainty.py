@@ -1,5 +1,6 @@
 """How sure an AUROC is, for any family: over groups by bootstrap, over splits by repeating them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from virtuelens.probing.data import Examples, Site
 from virtuelens.probing.methods import METHODS
 from virtuelens.probing.scorers.scorer import check_shape
 from virtuelens.probing.scorers.table import SCORERS
-from virtuelens.probing.sweep import fit_weights, rows_to_fit
+from virtuelens.probing.sweep import fit_weights, rows_to_fit, split_fit_test
 from virtuelens.values.estimates import Estimate
 
 Array = np.ndarray
@@ -41,9 +42,7 @@ class Uncertainty:
 
         A spread, not a confidence interval: splits share examples.
         """
-        values = [e.value for e in self.splits]
-        low, high = np.quantile(values, [0.025, 0.975])
-        return Estimate(float(np.mean(values)), float(low), float(high), len(values), 0.5)
+        return _spread([e.value for e in self.splits])
 
     def rows(self) -> list[dict[str, object]]:
         """One row a split, for a table: family, split, value, low, high, n, null."""
@@ -71,8 +70,7 @@ def uncertainty(
         raise ProbeError(
             f"Unknown family {family!r}: choose from {', '.join((*METHODS, *SCORERS))}."
         )
-    if n_splits < 1:
-        raise ProbeError(f"n_splits is {n_splits}: at least one split is needed.")
+    _check_splits(n_splits)
     check_shape(family, examples.bags)
     splits, first = [], np.zeros(0)
     for number in range(n_splits):
@@ -86,6 +84,32 @@ def uncertainty(
     null = float(np.quantile(first, 0.95)) if len(first) else None
     return Uncertainty(family, replace(splits[0], null=null),
                        stats.permutation_p(splits[0].value, first), tuple(splits))
+
+
+def direction_over_splits(
+    examples: Examples, site: Site, family: str, *, n_splits: int, seed: int = 0
+) -> Estimate:
+    """`over_splits` of a direction at one site of a sweep, of which one part is held at a time.
+
+    Raises: ProbeError: fewer than two groups, or one class only.
+    """
+    _check_splits(n_splits)
+    values = []
+    for number in range(seed, seed + n_splits):
+        fit, held = split_fit_test(examples.at((site,)), seed=number)
+        weights = fit_weights(fit, site, family, seed=number)
+        values.append(stats.auroc(held.matrices[site] @ weights, held.labels))
+    return _spread(values)
+
+
+def _check_splits(n_splits: int) -> None:
+    if n_splits < 1:
+        raise ProbeError(f"n_splits is {n_splits}: at least one split is needed.")
+
+
+def _spread(values: Sequence[float]) -> Estimate:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return Estimate(float(np.mean(values)), float(low), float(high), len(values), 0.5)
 
 
 def swapped_aurocs(
