@@ -245,14 +245,17 @@ def _steps(
     ends = end_ids(hf, tokenizer)
     tokens, real, seen, cache = batch.tokens, batch.real, batch.seen, None
     length = real.sum(-1, keepdim=True)  # [batch 1]
+    # without padding neither mask nor positions are given, and attention takes its fast path
+    full = bool(real.all())
     for _ in range(how.max_new_tokens):
         acts: dict[str, Tensor] = {}
-        optional = accepted(hf.forward, position_ids=seen.index, logits_to_keep=1)
+        given = {} if full else {"attention_mask": real.long(), "position_ids": seen.index}
+        given |= {"logits_to_keep": 1}
         on = hooks(hf, places, seen, read=read, edits=edits, into=acts)
         with torch.inference_mode(), fast_matmul(hf), on:
             out = hf(
-                input_ids=tokens, attention_mask=real.long(), past_key_values=cache,
-                use_cache=True, return_dict=True, **optional,
+                input_ids=tokens, past_key_values=cache, use_cache=True, return_dict=True,
+                **accepted(hf.forward, **given),
             )  # fmt: skip
         cache = getattr(out, "past_key_values", None)
         if cache is None:
