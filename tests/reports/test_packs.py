@@ -67,6 +67,9 @@ def test_another_folder_is_refused(tmp_path: Path) -> None:
 def test_the_command_writes_tables_page_and_probes(tmp_path: Path) -> None:
     """On an organism: each pack readable by its own probe; the rows as JSON, nothing else."""
     out = tmp_path / "study"
+    (out / "probes").mkdir(parents=True)  # an earlier study, of another pack
+    (out / "packs.json").write_text("{}")
+    (out / "probes" / "old.safetensors").write_text("")
     done = virtuelens("compare-packs", "organism:sycophant", "--packs", "sycophancy,honesty",
                       "--permutations", "50", "--out", str(out), "--json")
     assert done.returncode == 0, done.stderr
@@ -76,6 +79,7 @@ def test_the_command_writes_tables_page_and_probes(tmp_path: Path) -> None:
     assert all(c["low"] > c["null"] for c in own)
     assert {p.name for p in out.iterdir()} >= {
         *(f"{t}.parquet" for t in TABLES), "packs.json", "packs.html", "probes"}
+    assert {p.stem for p in (out / "probes").iterdir()} == {"sycophancy", "honesty"}
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "x").write_text("")
     refused = virtuelens("compare-packs", "organism:sycophant", "--packs", "sycophancy,honesty",

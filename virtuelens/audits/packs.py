@@ -73,6 +73,8 @@ def study_packs(
     ), strict=True))
     for name, table in tables.items():
         storage.write_table(out / f"{name}.parquet", table)
+    for old in (out / "probes").glob("*.safetensors"):
+        old.unlink()  # of an earlier comparison, perhaps of other packs
     for name, t in compared.trained.items():
         save_probe(t.probe, out / "probes" / f"{name}.safetensors")
     storage.write_json(out / "packs.json", {
