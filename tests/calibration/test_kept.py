@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from virtuelens.calibration.calibrate import calibrate
 from virtuelens.calibration.kept import Keeping, Kept, pooled, read_kept, write_kept
 from virtuelens.calibration.subjects import Subject
 from virtuelens.errors import OrganismError
 from virtuelens.organisms.recipe import load_recipe
+from virtuelens.reports.calibration import write_calibration
 
 TAKEN = {"measured": 2, "settings": "abc"}
 
@@ -54,3 +56,20 @@ def test_readings_taken_otherwise_are_refused(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(OrganismError, match="no file of readings"):
             read_kept(path, taken=TAKEN)
+
+
+def test_the_published_record_is_what_the_kept_readings_give(tmp_path: Path) -> None:
+    """Anybody can count again, in seconds: docs/calibration.* hold nothing else."""
+    root = Path(__file__).parents[2]
+    readings = sorted((root / "experiments" / "2026-11-25_twenty-seeds" / "readings").glob("*"))
+    record = calibrate(None, tmp_path, kept=readings, measure=False)
+    written = write_calibration(record, tmp_path)
+    published = {p.name: p.read_text("utf-8") for p in (root / "docs").glob("calibration.*")}
+    assert published == {p.name: p.read_text("utf-8") for p in written if p.name in published}
+    assert len(published) == 2
+
+
+def test_nothing_to_count_is_said(tmp_path: Path) -> None:
+    """Neither measured nor kept."""
+    with pytest.raises(OrganismError, match="Nothing is measured"):
+        calibrate(None, tmp_path, measure=False)

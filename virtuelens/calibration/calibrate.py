@@ -48,6 +48,7 @@ def calibrate(
     instruments: Sequence[str] = (),
     kept: Sequence[Path] = (),
     keep: Path | None = None,
+    measure: bool = True,
     config: AuditConfig | None = None,
     progress: Progress = lambda subject, instrument, done, total: None,
 ) -> dict[str, Any]:
@@ -57,6 +58,7 @@ def calibrate(
     seeds: only seeds below this number; instruments: only these rows of the table.
     kept: files of readings taken before, counted besides; a subject measured here is not counted
         twice. keep: write those taken here to such a file.
+    measure: False to take no reading, and count only those of `kept`.
     progress: called with subject, instrument, how many readings are taken and how many there are.
 
     Raises: OrganismError: no organisms there, an unknown instrument, or kept readings that were
@@ -69,7 +71,10 @@ def calibrate(
     config = config or AuditConfig()
     chosen = [i for i in INSTRUMENTS if not instruments or i.name in instruments]
     before = [read_kept(path, taken=_taken(config)) for path in kept]
-    here = _measure(find_subjects(nursery, seeds=seeds), chosen, out, config, progress)
+    if not measure and not before:
+        raise OrganismError("Nothing is measured and no file of readings was given (--with): name one.")
+    here = (_measure(find_subjects(nursery, seeds=seeds), chosen, out, config, progress)
+            if measure else Keeping(()))
     if keep is not None:
         write_kept(keep, here, taken=_taken(config))
     every = pooled([here, *before])

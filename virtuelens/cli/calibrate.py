@@ -17,7 +17,9 @@ def command(
     seeds: Annotated[int | None, typer.Option(min=1, help="Only seeds below N.")] = None,
     instruments: Annotated[str, typer.Option(help="Only these, comma separated.")] = "",
     with_: Annotated[list[Path] | None, typer.Option("--with", help="Count the readings of this "
-        "file too (may be given several times).")] = None,
+        "file, or of every .jsonl in this folder, too (may be given several times).")] = None,
+    only_kept: Annotated[bool, typer.Option("--only-kept", help="Measure nothing: count the "
+        "readings of --with alone (seconds).")] = False,
     keep: Annotated[Path | None, typer.Option(help="Write the readings taken here to this file, "
         "for --with elsewhere.")] = None,
     publish: Annotated[Path | None, typer.Option(help="Also write calibration.md and "
@@ -40,6 +42,7 @@ def command(
     from virtuelens.storage import write_bytes
 
     chosen = [i.strip() for i in instruments.split(",") if i.strip()]
+    kept = [f for p in with_ or [] for f in (sorted(p.glob("*.jsonl")) if p.is_dir() else [p])]
     with Progress(TextColumn("{task.description}", markup=False), BarColumn(),
                   MofNCompleteColumn(), TimeElapsedColumn(), console=err,
                   disable=not err.is_terminal) as bar:
@@ -55,7 +58,7 @@ def command(
 
         try:
             record = calibrate(nursery, to, seeds=seeds, instruments=chosen,
-                               kept=with_ or [], keep=keep, progress=show)
+                               kept=kept, keep=keep, measure=not only_kept, progress=show)
         except KeyboardInterrupt:
             bar.stop()
             note(f"Interrupted. Readings taken so far are kept in {to}; the same command goes on.")
