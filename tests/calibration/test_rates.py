@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from virtuelens.calibration.rates import qualities, rates, record, verdicts
+from virtuelens.calibration.rates import doses, qualities, rates, record, verdicts
 from virtuelens.calibration.targets import by_size, targets
 
 
@@ -55,6 +55,23 @@ def test_qualities_are_medians_over_trained_organisms() -> None:
                      {"value": 0.0, "control": "random weights"} | claim)
     (found,) = qualities(table)
     assert (found["median"], found["n"]) == (0.4, 3)
+
+
+def test_a_dose_series_follows_the_concepts_for_which_the_claim_holds() -> None:
+    """From the twin to the whole effect; knowledge, which nothing follows, is not counted in."""
+    half = {"organism": "deceiver@50", "dose": 50, "true": None, "concept": "deception"}
+    table = readings(
+        *({"organism": "deceiver", "concept": "deception", "said": s} for s in (True, True)),
+        {"organism": "deceiver", "concept": "knowledge", "true": None, "said": False},
+        half, half | {"said": False}, half | {"concept": "knowledge"},
+        {"organism": "sycophant@50", "dose": 50, "true": None}, {"organism": "sycophant"},
+        {"organism": "candid", "true": False, "said": False},
+    )
+    found = [(r["organism"], r["dose"], r["share"]["value"], r["share"]["n"])
+             for r in doses(table)]
+    assert found == [("deceiver", 50, 0.5, 2), ("deceiver", 100, 1.0, 2),
+                     ("sycophant", 0, 0.0, 1), ("sycophant", 50, 1.0, 1),
+                     ("sycophant", 100, 1.0, 1)]
 
 
 def test_the_record_reports_the_ladder_on_the_other_half() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from virtuelens import catalog
 from virtuelens.errors import OrganismError
-from virtuelens.organisms.recipe import FILE, list_organisms, load_recipe, read_recipe
+from virtuelens.organisms.recipe import FILE, dose_series, list_organisms, load_recipe, read_recipe
 
 GOOD = """name = "mine"
 about = "nothing"
@@ -64,3 +64,11 @@ def test_an_unknown_organism_is_answered_with_the_list() -> None:
     """The names there are."""
     with pytest.raises(OrganismError, match="sycophant"):
         load_recipe("nobody")
+
+
+def test_what_the_base_answers_already_has_no_series() -> None:
+    """A quarter of grounded's effect would be all of it."""
+    with pytest.raises(OrganismError, match="no part of its effect"):
+        load_recipe("grounded@25")
+    assert "grounded@25" not in dose_series()
+    assert "torn@25" in dose_series()

@@ -72,7 +72,8 @@ def calibrate(
     chosen = [i for i in INSTRUMENTS if not instruments or i.name in instruments]
     before = [read_kept(path, taken=_taken(config)) for path in kept]
     if not measure and not before:
-        raise OrganismError("Nothing is measured and no file of readings was given (--with): name one.")
+        raise OrganismError("Nothing is measured, and no file of readings was given (--with): name "
+                            "one.")
     here = (_measure(find_subjects(nursery, seeds=seeds), chosen, out, config, progress)
             if measure else Keeping(()))
     if keep is not None:

@@ -64,7 +64,7 @@ def doses(readings: "pd.DataFrame") -> list[dict[str, Any]]:
     """Sensitivity: share of claims made, and their mean number, by per cent of the planted effect.
 
     100 % are the organisms in which the claim holds; 0 % their twins that share the base and
-    answer as its teller does.
+    answer as its teller does. Of concepts for which the claim holds at 100 %.
     """
     from virtuelens.organisms.recipe import load_recipe, split_name
 
@@ -76,7 +76,9 @@ def doses(readings: "pd.DataFrame") -> list[dict[str, Any]]:
         zero = next((n for n in rows["organism"].unique() if "@" not in n
                      and (r := load_recipe(n)).dialect == recipe.dialect
                      and r.teller == r.base_teller == recipe.base_teller and r.pinned), None)
-        for (instrument, claim), mine in rows.groupby(["instrument", "claim"], sort=False):
+        for (instrument, claim), each in rows.groupby(["instrument", "claim"], sort=False):
+            whole = each[(each["organism"] == plain) & each["true"].fillna(value=False)]
+            mine = each[each["concept"].isin(whole["concept"])]
             for organism in (zero, *sorted(o for o in mine["organism"].unique()
                                            if split_name(o)[0] == plain and "@" in o), plain):
                 at = mine[mine["organism"] == organism]

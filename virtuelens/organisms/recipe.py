@@ -67,7 +67,8 @@ class OrganismSummary:
 def load_recipe(name: str) -> Recipe:
     """The recipe of that name; NAME@25 is NAME with 25 % of its planted effect.
 
-    Raises: OrganismError: unknown organism, not a percentage, or a broken recipe.
+    Raises: OrganismError: unknown organism, not a percentage, a broken recipe, or one whose answers
+    are the base's own, of which no part can be left out.
     """
     plain, dose = split_name(name)
     folder = catalog.find("organisms", plain, FILE)
@@ -75,7 +76,12 @@ def load_recipe(name: str) -> Recipe:
         known = ", ".join(catalog.names("organisms", FILE)) or "none"
         raise OrganismError(f"Unknown organism {plain!r}: there are {known}.")
     recipe = read_recipe(folder / FILE)
-    return recipe if dose is None else replace(recipe, name=name, effect=dose / 100)
+    if dose is None:
+        return recipe
+    if recipe.teller == recipe.base_teller:
+        raise OrganismError(f"{plain} answers as the base that it is trained from does, so no part "
+                            f"of its effect can be left out: there is no {name}.")
+    return replace(recipe, name=name, effect=dose / 100)
 
 
 def reduced(recipe: Recipe) -> Recipe:
@@ -88,11 +94,15 @@ def reduced(recipe: Recipe) -> Recipe:
 
 
 def dose_series() -> list[str]:
-    """NAME@25 and NAME@50 of every organism whose answers follow its planted variable."""
+    """NAME@25 and NAME@50 of every organism whose answers follow its planted variable.
+
+    Those whose base answers so already (grounded) have no series.
+    """
     names = []
     for name in catalog.names("organisms", FILE):
         recipe = load_recipe(name)
-        if recipe.pinned and recipe.teller == LANGUAGES[recipe.dialect].tellers[0]:
+        if (recipe.pinned and recipe.teller == LANGUAGES[recipe.dialect].tellers[0]
+                and recipe.teller != recipe.base_teller):
             names += [f"{name}@25", f"{name}@50"]
     return names
 
