@@ -22,7 +22,7 @@ from virtuelens.models.chat import spoken_by
 from virtuelens.models.run import Seen
 
 Select = Callable[[Seen], Bool[Tensor, "batch pos"]]
-_PART = re.compile(r"(\w+)(?:\[(-?\d*):(-?\d*)\])?")
+_PART = re.compile(r"(\w+)(?:\[((?:-?\d{1,9})?):((?:-?\d{1,9})?)\])?")
 
 
 @dataclass(frozen=True)
