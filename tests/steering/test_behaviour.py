@@ -79,3 +79,11 @@ def test_running_the_prompts_once_gives_the_same_scores(
     whole = np.stack([score_items(llama, questions, edits=e) for e in edits])
     assert spared == pytest.approx(whole, abs=1e-4)
     assert np.abs(whole[1] - whole[2]).min() > 1e-3
+
+
+def test_items_may_have_different_numbers_of_choices(llama: HookedModel) -> None:
+    """Two beside three, of one token and of several: each is scored as it is alone."""
+    items = [c for options in (("y", "n"), ("y", "n", "t"), ("yes", "no never"))
+             for c in choices(options)]
+    found = score_items(llama, encode_items(llama, items))
+    assert found == pytest.approx([by_hand(llama, i) for i in items], abs=1e-4)

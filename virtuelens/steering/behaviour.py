@@ -157,11 +157,12 @@ def _score_row(
     first = question.rows[row].prompt_length - 1 - cut
     if len(question.rows) == 1:
         logprobs = logits[first].float().log_softmax(-1)
-        into[:] = logprobs[[ids[0] for ids in question.choice_ids]].numpy(force=True)
+        ids = [ids[0] for ids in question.choice_ids]
+        into[: len(ids)] = logprobs[ids].numpy(force=True)  # another item may have more choices
         return
-    ids = question.choice_ids[row]
-    logprobs = logits[first : first + len(ids)].float().log_softmax(-1)  # [k d_vocab]
-    into[row] = float(logprobs[torch.arange(len(ids)), torch.tensor(ids)].sum())
+    said = question.choice_ids[row]
+    logprobs = logits[first : first + len(said)].float().log_softmax(-1)  # [k d_vocab]
+    into[row] = float(logprobs[torch.arange(len(said)), torch.tensor(said)].sum())
 
 
 def _item_score(question: Question, logprobs: Float[Array, " c"]) -> float:
