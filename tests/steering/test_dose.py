@@ -19,6 +19,7 @@ from virtuelens.steering.dose import (
     random_directions,
     respond,
 )
+from virtuelens.steering.edits import Add
 from virtuelens.steering.side_effects import KL_BUDGET, largest_dose, read_neutral, side_effect
 from virtuelens.values.directions import Direction
 from virtuelens.values.texts import Text
@@ -187,3 +188,11 @@ def test_a_selection_without_tokens_has_no_effect(llama: HookedModel) -> None:
     questions = encode_items(llama, choices(OPTIONS))
     r = respond(llama, questions, Candidate(direction(llama), "response"), [-4.0, 0.0, 4.0])
     assert np.ptp(r.scores, axis=0) == pytest.approx(0, abs=1e-6)
+
+
+def test_predictions_that_are_no_numbers_are_beyond_every_budget(llama: HookedModel) -> None:
+    """Of either sign: the comparison with a budget must not let a NaN through."""
+    neutral = read_neutral(llama, PROMPTS)
+    broken = Add(MIDDLE, torch.full((llama.info.d_model,), math.inf))
+    found = side_effect(llama, neutral, [broken])
+    assert found.kl_p95 == found.kl_mean == found.perplexity == math.inf

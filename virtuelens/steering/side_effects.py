@@ -1,5 +1,6 @@
 """What an edit does where it should do nothing: KL divergence on neutral text, per token."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ class SideEffect:
     """KL(unedited || edited) over the tokens of neutral text, in nats.
 
     perplexity: of the edited model on these texts, as a multiple of the unedited one's.
+    Infinite where the edited model's predictions are no numbers: beyond every budget.
     """
 
     kl_mean: float
@@ -87,8 +89,14 @@ def side_effect(model: "HookedModel", neutral: Neutral, edits: Sequence["Edit"])
         parts.append((clean.exp() * (clean - edited)).sum(-1))
         rises.append(_of_next(batch, clean - edited))
     kl = torch.cat(parts).clamp(min=0)
-    perplexity = float(torch.cat(rises).mean().exp()) if sum(map(len, rises)) else 1.0
-    return SideEffect(float(kl.mean()), float(kl.quantile(0.95)), len(kl), perplexity)
+    perplexity = torch.cat(rises).mean().exp() if sum(map(len, rises)) else torch.ones(())
+    mean, p95, times = (_or_infinite(x) for x in (kl.mean(), kl.quantile(0.95), perplexity))
+    return SideEffect(mean, p95, len(kl), times)
+
+
+def _or_infinite(value: Float[Tensor, ""]) -> float:
+    # `max` over both signs would lose a NaN that comes second, and every budget lets one through
+    return math.inf if value.isnan() else float(value)
 
 
 def _of_next(batch: "Batch", values: Float[Tensor, "n d_vocab"]) -> Float[Tensor, " m"]:
