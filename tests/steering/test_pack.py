@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tests.steering.conftest import MIDDLE, PROMPTS, direction
 from virtuelens.errors import HookPointError, ModelMismatchError, SteeringError, StoreError
 from virtuelens.models import HookedModel
+from virtuelens.probing.probes import Probe, save_probe
 from virtuelens.steering.pack import KINDS, OFF, PLACES, UNITS, Dose, SteeringPack, steering_pack
 from virtuelens.steering.packfile import load_pack, read_pack, save_pack
 
@@ -139,3 +141,22 @@ def test_a_damaged_pair_is_refused(llama: HookedModel, tmp_path: Path) -> None:
         read_pack(tmp_path / "none.toml")
     with pytest.raises(SteeringError, match="toml"):
         save_pack(made(llama), tmp_path / "p.json")
+
+
+def test_numbers_of_numpy_are_written_as_numbers(llama: HookedModel, tmp_path: Path) -> None:
+    """A threshold from np.quantile, say."""
+    pack = made(llama, thresholds={"line": np.quantile([0.25, 0.75], 0.5)})
+    assert load_pack(save_pack(pack, tmp_path / "p.toml"), llama).threshold("line") == 0.5
+
+
+def test_a_probe_of_the_same_name_is_not_overwritten(llama: HookedModel, tmp_path: Path) -> None:
+    """The tensors would stand where it is; a pack's own are replaced."""
+    probe = tmp_path / "p.safetensors"
+    save_probe(Probe(direction(llama), 0.0, 8), probe)
+    before = probe.read_bytes()
+    with pytest.raises(SteeringError, match="overwritten"):
+        save_pack(made(llama), tmp_path / "p.toml")
+    assert probe.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["p.safetensors"]
+    for _ in range(2):
+        save_pack(made(llama), tmp_path / "q.toml")

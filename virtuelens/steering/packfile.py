@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from virtuelens.models import HookedModel
 
 SCHEMA = 1
+KIND = "steering pack"
 
 
 def save_pack(pack: SteeringPack, path: Path) -> Path:
@@ -30,11 +31,12 @@ def save_pack(pack: SteeringPack, path: Path) -> Path:
 
     path: ends in .toml; the tensors go beside it, under the same name.
 
-    Raises: SteeringError: another ending. DiskError: it could not be written.
+    Raises: SteeringError: another ending, or another file would be overwritten. DiskError: it could
+    not be written.
     """
     check_path(path)
     tensors = path.with_suffix(".safetensors")
-    about = {"schema": SCHEMA, "kind": "steering pack", "fingerprint": pack.fingerprint}
+    about = {"schema": SCHEMA, "kind": KIND, "fingerprint": pack.fingerprint}
     storage.write_tensors(tensors, {n: d.vector for n, d in pack.directions.items()}, about)
     storage.write_text(path, _toml(pack, tensors.name, storage.sha256_file(tensors)))
     return path
@@ -43,11 +45,23 @@ def save_pack(pack: SteeringPack, path: Path) -> Path:
 def check_path(path: Path) -> None:
     """Raise unless a pack can be written under that name.
 
-    Raises: SteeringError.
+    Raises: SteeringError: another ending, or the tensors would take the place of another file (a
+    probe of the same name, say).
     """
     if path.suffix != ".toml":
         raise SteeringError(f"{path} does not end in .toml: a steering pack is a TOML file with "
                             "its tensors beside it.")
+    tensors = path.with_suffix(".safetensors")
+    if tensors.exists() and not _is_ours(tensors):
+        raise SteeringError(f"{tensors} is there and holds no steering pack's tensors: it would be "
+                            "overwritten. Name the pack otherwise.")
+
+
+def _is_ours(tensors: Path) -> bool:
+    try:
+        return storage.read_tensors(tensors)[1].get("kind") == KIND
+    except StoreError:
+        return False
 
 
 def load_pack(path: Path, model: "HookedModel") -> SteeringPack:
@@ -165,5 +179,5 @@ def _table(values: Mapping[str, object]) -> str:
 def _literal(value: object) -> str:
     """A TOML literal: its basic strings are JSON's, but for the delete character."""
     if isinstance(value, float):
-        return repr(value)
+        return repr(float(value))  # numpy's own would not be a number in TOML
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
