@@ -11,7 +11,7 @@ from tests.steering.conftest import MIDDLE, PROMPTS, direction
 from virtuelens.errors import SteeringError
 from virtuelens.models import HookedModel, load_model
 from virtuelens.steering.edits import Ablate, Add
-from virtuelens.steering.weights import fold, orthogonalise
+from virtuelens.steering.weights import _compare, fold, orthogonalise
 
 POINTS = [MIDDLE, "blocks.0.hook_attn_out", "blocks.2.hook_mlp_out"]
 
@@ -81,3 +81,15 @@ def test_what_weights_cannot_hold_is_refused_and_leaves_nothing(tiny, tmp_path: 
     out.mkdir()
     with pytest.raises(SteeringError, match="exists"):
         fold(llama, [Add(MIDDLE, v)], out)
+
+
+def test_a_small_edit_that_is_done_wrongly_is_told_from_rounding(tiny, tmp_path: Path) -> None:
+    """Weights that do a fifth of it, as behind a scaled residual, within 1e-3 of the logits."""
+    llama, out = tiny("llama"), tmp_path / "out"
+    v = 0.002 * direction(llama).vector
+    fold(llama, [Add(MIDDLE, 0.2 * v)], out)
+    plain, wanted = logits(llama, []), logits(llama, [Add(MIDDLE, v)])
+    assert 2e-4 < (wanted - plain).norm() / wanted.norm() < 1e-3
+    _compare(llama, [Add(MIDDLE, 0.2 * v)], out)
+    with pytest.raises(SteeringError, match="cannot hold this edit"):
+        _compare(llama, [Add(MIDDLE, v)], out)
