@@ -7,16 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from virtuelens.cli.app import app
-from virtuelens.concepts.pack import Concept, load_concept, load_neutral
-from virtuelens.errors import StoreError, TextTooLongError
+from virtuelens.concepts.pack import Concept, Prompts, load_concept, load_neutral
+from virtuelens.errors import PackError, SteeringError, StoreError, TextError, TextTooLongError
 from virtuelens.models import HookedModel, load_model
 from virtuelens.reports.trials import write_trials
+from virtuelens.steering.dose import Candidate, Choice, DoseResponse, Response
+from virtuelens.steering.side_effects import SideEffect, read_neutral
 from virtuelens.trials import TrialConfig, TrialRun, open_trials, run_trials
 from virtuelens.trials import folder as folder_module
-from virtuelens.trials.checks import _against_prompt
+from virtuelens.trials import trial as trial_module
+from virtuelens.trials.checks import _against_prompt, checks
+from virtuelens.trials.found import Found, Watched
 from virtuelens.trials.prompts import (
     Framing,
     after_examples,
@@ -27,7 +32,9 @@ from virtuelens.trials.prompts import (
     shots_that_fit,
     system_framings,
 )
-from virtuelens.trials.trial import Trial, try_steer
+from virtuelens.trials.rows import dose_rows
+from virtuelens.trials.trial import Trial, _place, try_steer
+from virtuelens.values.directions import Direction
 from virtuelens.values.texts import ChoiceItem, Message, Text
 
 SMALL = TrialConfig(n_doses=5, n_random=8, n_shuffled=4, max_steer_layers=2, max_items=40,
@@ -105,6 +112,85 @@ def test_a_prompt_that_moves_more_is_said_to() -> None:
     assert _against_prompt("few-shot prompt", [row, better]).passed is None
 
 
+def test_a_prompt_that_is_ahead_on_one_side_for_certain_is_not_hidden_by_the_other() -> None:
+    """The other side may look larger, with an interval that reaches below 0."""
+    steer = [{"source": "steer", "side": side, "kind": "target", "effect": 0.2, "n": 9}
+             for side in ("toward", "away")]
+    wide, certain = (
+        row | {"source": "system prompt", "effect": 0.2 + ahead, "ahead": ahead, "ahead_low": low,
+               "ahead_high": 0.9}
+        for row, ahead, low in zip(steer, (0.5, 0.3), (-0.1, 0.1), strict=True))
+    check = _against_prompt("system prompt", [*steer, wide, certain])
+    assert check.passed is False
+    assert (check.value, check.low) == (0.3, 0.1)
+
+
+def made_up() -> Found:
+    """A target that follows the dose, a second one, and one fit to swapped labels."""
+    doses = np.array([-1.0, 0.0, 1.0])
+    response = Response(doses, np.outer(doses, np.ones(4)), ("a", "b", "c", "d"))
+    d = Direction(torch.eye(4)[0], 2.0, 0.0, "blocks.0.hook_resid_post", "last", "c", "m", "f")
+    there = Candidate(d, "all")
+    both = {"first": response, "second": response}
+    none = SideEffect(0.0, 0.0, 4)
+    return Found(
+        DoseResponse(there, "first", both, (response,), (none,) * 3),
+        {name: Watched("target", "c", ()) for name in both}, (response,),
+        dict.fromkeys(both, 0.0), (0.5,))
+
+
+def test_a_second_target_behaviour_is_not_what_prompts_are_compared_on() -> None:
+    """Only the behaviour on trial decides whether a prompt beats the steer."""
+    rows = [{"behaviour": name, "source": source, "side": "toward", "kind": "target", "effect": 0.2,
+             "n": 4, "ahead": ahead, "ahead_low": ahead - 0.1, "ahead_high": ahead + 0.1}
+            for name, ahead in (("first", -0.3), ("second", 0.3))
+            for source in ("steer", "system prompt")]
+    found = {c.name: c for c in checks(made_up(), rows, SMALL)}
+    assert found["not beaten by a system prompt"].value == -0.3
+    assert found["not beaten by a system prompt"].passed is True
+
+
+def test_raw_doses_of_swapped_fits_are_what_was_added() -> None:
+    """By their own scale, which is shorter than the steer's."""
+    rows = dose_rows(made_up(), SMALL)
+    raw = {r["direction"]: r["raw"] for r in rows if r["dose"] == 1.0}
+    assert (raw["concept"], raw["random_00"], raw["swapped_00"]) == (2.0, 2.0, 0.5)
+
+
+def test_a_place_without_a_dose_gives_way_to_one_with(
+    llama: HookedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no place moves the target, the first in line may have no dose within budget."""
+    first, second = (Candidate(Direction(
+        torch.eye(llama.info.d_model)[i], 1.0, 0.0, "blocks.1.hook_resid_post", "last", "c", "m",
+        llama.info.fingerprint), "all") for i in (0, 1))
+    neutral = read_neutral(llama, [Text(raw="y n y")])
+    for doses, expected in (((0.0, 1e-3), (second, 1e-3)), ((0.0, 0.0), None)):
+        tried = tuple(Choice(c, dose, 0.0, 0.0)
+                      for c, dose in zip((first, second), doses, strict=True))
+        monkeypatch.setattr(trial_module, "choose_candidate",
+                            lambda *_, tried=tried, **__: tried)
+        if expected is None:
+            with pytest.raises(SteeringError, match="No dose along c"):
+                _place(llama, [first, second], [], neutral, SMALL)
+        else:
+            assert _place(llama, [first, second], [], neutral, SMALL) == expected
+
+
+def test_settings_without_a_zero_dose_or_a_null_are_refused() -> None:
+    """An even number of doses has no middle to count effects from."""
+    for wrong in ({"n_doses": 4}, {"n_doses": 1}, {"n_random": 0}):
+        with pytest.raises(SteeringError, match=next(iter(wrong))):
+            replace(SMALL, **wrong)
+
+
+def test_a_concept_that_is_named_twice_is_refused(sycophant: HookedModel, tmp_path: Path) -> None:
+    """Its rows would stand twice in every table."""
+    with pytest.raises(PackError, match="named twice"):
+        run_trials(sycophant, ["sycophancy", "sycophancy"], tmp_path / "t", config=SMALL)
+    assert not (tmp_path / "t").exists()
+
+
 def test_finished_trials_are_kept(
     sycophant: HookedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,10 +219,8 @@ def test_finished_trials_are_kept(
 
 def test_perplexity_is_that_of_the_next_tokens(llama: HookedModel) -> None:
     """Against transformers' own loss, padding and all, for an edit that shifts predictions."""
-    import torch
-
     from virtuelens.steering.edits import Add
-    from virtuelens.steering.side_effects import read_neutral, side_effect
+    from virtuelens.steering.side_effects import side_effect
 
     texts = [Text(raw="y n y"), Text(raw="n y y n n y n")]
     neutral = read_neutral(llama, texts)
@@ -179,8 +263,6 @@ def test_a_template_without_system_turns_gets_it_in_the_users(
     llama: HookedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the table says so."""
-    from virtuelens.concepts.pack import Prompts
-
     template = (
         "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}"
         "{% endif %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
@@ -191,6 +273,22 @@ def test_a_template_without_system_turns_gets_it_in_the_users(
     assert "refuses" in toward.note
     framed = framed_questions(llama, items(1), away)[0].item.prompt
     assert framed.messages[0].content == "do not\n\nq0"
+    raw = framed_questions(llama, [replace(items(1)[0], prompt=Text(raw="q ="))], away)[0].item
+    assert raw.prompt.raw == "do not\n\nq ="
+
+
+def test_a_template_that_drops_system_turns_gets_it_in_the_users(
+    llama: HookedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some leave it out without a word: the prompt would never be seen."""
+    template = (
+        "{% for m in messages if m.role != 'system' %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    monkeypatch.setattr(llama.tokenizer, "chat_template", template)
+    toward, _ = system_framings(llama, Prompts("do", "do not"), items(1)[0].prompt)
+    assert "drops" in toward.note
+    assert toward.frame(items(1)[0].prompt).messages[0].content == "do\n\nq0"
 
 
 def test_answered_examples_stand_before_the_item() -> None:
@@ -207,6 +305,27 @@ def test_answered_examples_stand_before_the_item() -> None:
         assert answers == [("yes", "no")[n % 2 if right else 1 - n % 2] for n in numbers]
     raw = after_examples(Text(raw="q ="), [(Text(raw="p ="), " 1")])
     assert raw.raw == "p = 1\n\nq ="
+
+
+def test_chats_are_shown_before_chats_and_raw_text_before_raw_text() -> None:
+    """As many of each; an item of a kind that no example has cannot be framed."""
+    raw = [replace(i, prompt=Text(raw=f"q{k} =")) for k, i in enumerate(items(9, "r"))]
+    toward, _ = shot_framings([*items(9), *raw], n_shots=3, seed=0)
+    assert toward.note == "3 answered examples"
+    turns = toward.frame(Text(messages=(Message("user", "last"),))).messages
+    assert [m.role for m in turns] == [*["user", "assistant"] * 3, "user"]
+    text = toward.frame(Text(raw="last =")).raw
+    assert text is not None
+    assert text.count("\n\n") == 3
+    only_chats, _ = shot_framings(items(9), n_shots=3, seed=0)
+    with pytest.raises(TextError, match="raw text"):
+        only_chats.frame(Text(raw="last ="))
+
+
+def test_no_few_shot_prompt_where_an_item_has_no_example_of_its_kind(llama: HookedModel) -> None:
+    """Asked without one it would count as a prompt that does nothing."""
+    raw = [replace(i, prompt=Text(raw="q =")) for i in items(3, "h")]
+    assert shots_that_fit(llama, items(9), raw, n_shots=2, seed=0) == []
 
 
 def test_as_many_examples_as_the_context_holds(

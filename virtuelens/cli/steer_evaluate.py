@@ -21,7 +21,8 @@ def evaluate(
     feature: Annotated[str, typer.Option(help="Steer along the decoder row of SAE:FEATURE instead; "
         "the round trip through the SAE is shown beside it.")] = "",
     to: Annotated[Path | None, typer.Option("--out", help="Folder to write (default "
-        "runs/<time>-<model>-steer); the same command goes on where it was stopped.")] = None,
+        "runs/<time>-<model>-steer); with it, the same command goes on where it was "
+        "stopped.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer doses, random directions and items: "
         "a first look.")] = False,
     seed: int = 0,

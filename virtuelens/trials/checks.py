@@ -50,6 +50,8 @@ def checks(
     found: Found, prompts: Sequence[Mapping[str, Any]], config: TrialConfig
 ) -> tuple[Check, ...]:
     """All verdicts, in the order in which one would ask; `prompts` are rows of that table."""
+    # a pack may have a second target behaviour, which is watched beside the one on trial
+    asked = [r for r in prompts if r["behaviour"] == found.response.target]
     return (
         _beats_random(found, config),
         _beats_swapped(found, config),
@@ -58,7 +60,7 @@ def checks(
         _few_the_wrong_way(found, config),
         _leaves_neighbours(found, config),
         _keeps_capability(found, config),
-        *(_against_prompt(source, prompts) for source in ("system prompt", "few-shot prompt")),
+        *(_against_prompt(source, asked) for source in ("system prompt", "few-shot prompt")),
     )
 
 
@@ -148,7 +150,7 @@ def _against_prompt(source: str, prompts: Sequence[Mapping[str, Any]]) -> Check:
     if not rows:
         return _untested(name, "it could not be given")
     ours = {r["side"]: r["effect"] for r in target if r["source"] == "steer"}
-    best = max(rows, key=lambda r: r["ahead"])
+    best = max(rows, key=lambda r: (r["ahead_low"] > 0, r["ahead"]))  # what is certain comes first
     e = Estimate(best["ahead"], best["ahead_low"], best["ahead_high"], best["n"], 0.0)
     verdict = ("the prompt moves it further" if e.low > 0 else
                "the steer moves it further" if e.high < 0 else "neither is ahead for certain")

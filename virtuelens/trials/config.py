@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from virtuelens.audits.config import AuditConfig
+from virtuelens.errors import SteeringError
 
 
 @dataclass(frozen=True)
@@ -11,13 +12,17 @@ class TrialConfig:
     """Settings of a trial.
 
     n_doses: doses from minus to plus the working range (odd, so that zero is among them).
-    n_random: directions uniform on the sphere, added in the same amount at the same place.
+    n_random: directions uniform on the sphere, added in the same amount at the same place; at
+        least one.
     n_shuffled: fits of the same kind with the sides of pairs swapped at random.
     n_shots: answered examples in the few-shot prompt; fewer where the context holds no more.
-    dose_cap: largest dose tried, standard deviations; never more than the classes lie apart.
+    dose_cap: largest dose tried, standard deviations; never more than the classes lie apart,
+        unless a probe or a feature is given to steer along.
     perplexity: most that perplexity on neutral text may grow within the working range, as a
         multiple; KL has its own budget (`steering.side_effects.KL_BUDGET`).
     max_items: forced-choice items used per behaviour, at most.
+
+    Raises: SteeringError: an even number of doses or fewer than 3, or no random direction.
     """
 
     n_doses: int = 9
@@ -30,6 +35,14 @@ class TrialConfig:
     max_items: int = 200
     n_bootstrap: int = 1000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n_doses < 3 or self.n_doses % 2 == 0:
+            raise SteeringError(f"n_doses is {self.n_doses}: give an odd number from 3 on, so that "
+                                "zero is among the doses.")
+        if self.n_random < 1:
+            raise SteeringError(f"n_random is {self.n_random}: give at least 1, because a steer is "
+                                "compared with random directions.")
 
     @property
     def of_audit(self) -> AuditConfig:

@@ -70,6 +70,10 @@ def run_trials(
     tried = [load_concept(name, dialect=dialect) for name in concepts]
     if not tried:
         raise PackError("Name at least one concept to steer along.")
+    names = [c.name for c in tried]
+    twice = next((n for n in names if names.count(n) > 1), None)
+    if twice is not None:
+        raise PackError(f"The concept {twice!r} is named twice: name each once.")
     watched = _watched(tried, dialect)
     about: dict[str, Any] = {
         "schema": SCHEMA, "model": model.info.to_json(), "config": config.to_json(),

@@ -28,12 +28,14 @@ class Found:
 
     watched: the behaviours, the target first. swapped: the target's responses to fits to swapped
     labels. nulls: what the effect of 95 % of random directions stays below, without sign.
+    swapped_scales: activation units that one unit of dose is along each of those fits.
     """
 
     response: DoseResponse
     watched: Mapping[str, Watched]
     swapped: tuple[Response, ...]
     nulls: Mapping[str, float]
+    swapped_scales: tuple[float, ...] = ()
 
     @property
     def target(self) -> Response:

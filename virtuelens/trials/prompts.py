@@ -34,14 +34,16 @@ class Framing:
 
 
 def system_framings(model: "HookedModel", prompts: "Prompts", probe: Text) -> list[Framing]:
-    """The pack's system prompts, in a system turn or, where the template refuses it, in the user's.
+    """The pack's system prompts, in a system turn or, where the template takes none, in the user's.
 
-    probe: any item's prompt, to see what the template takes.
+    probe: an item's prompt, a chat if there is one, to see what the template takes: some refuse a
+        system turn, some leave it out without a word.
     """
     texts: dict[Side, str] = {"toward": prompts.toward, "away": prompts.away}
     frame, note = in_system_turn, "system turn"
     try:
-        model.encode(frame(probe, prompts.toward))
+        if model.encode(frame(probe, prompts.toward)).ids == model.encode(probe).ids:
+            frame, note = in_user_turn, "first user turn (the chat template drops system turns)"
     except TextTooLongError:
         pass  # `framed_questions` says so
     except TextError:
@@ -53,16 +55,22 @@ def system_framings(model: "HookedModel", prompts: "Prompts", probe: Text) -> li
 def shot_framings(items: Sequence[ChoiceItem], *, n_shots: int, seed: int) -> list[Framing]:
     """Up to `n_shots` items answered one way, from as many groups as there are, before the item.
 
+    Before a chat stand chats, before raw text raw texts: so many of each.
     items: to answer; none of them, and none of their groups, may be scored.
     """
-    shown = _spread(items, n_shots, Random(f"shots {seed}"))
-    if not shown:
+    rng = Random(f"shots {seed}")
+    chats, raw = ([i for i in items if (i.prompt.raw is not None) == is_raw]
+                  for is_raw in (False, True))
+    kinds = [some for mine in (chats, raw) if (some := _spread(mine, n_shots, rng))]
+    if not kinds:
         return []
+    n = min(map(len, kinds))
+    shown = [i for mine in kinds for i in mine[:n]]
     return [
         Framing("few-shot prompt", side,
                 partial(after_examples,
                         examples=[(i.prompt, _answer(i, side)) for i in shown]),
-                f"{len(shown)} answered example" + ("s" if len(shown) > 1 else ""))
+                f"{n} answered example" + ("s" if n > 1 else ""))
         for side in SIDES
     ]
 
@@ -71,7 +79,10 @@ def shots_that_fit(
     model: "HookedModel", shown: Sequence[ChoiceItem], scored: Sequence[ChoiceItem], *,
     n_shots: int, seed: int,
 ) -> list[Framing]:
-    """`shot_framings` with as many examples as the context holds for every scored item; or none."""
+    """`shot_framings` with as many examples as the context holds for every scored item; or none.
+
+    None, too, where an item has no example of its kind, or the template refuses them.
+    """
     for n in range(n_shots, 0, -1):
         framings = shot_framings(shown, n_shots=n, seed=seed)
         try:
@@ -79,6 +90,8 @@ def shots_that_fit(
                 framed_questions(model, scored, framing)
         except TextTooLongError:
             continue
+        except TextError:
+            return []
         return framings
     return []
 
@@ -104,7 +117,9 @@ def in_system_turn(text: Text, words: str) -> Text:
 
 
 def in_user_turn(text: Text, words: str) -> Text:
-    """The text with the words at the head of its first user turn."""
+    """The text with the words at the head of its first user turn (before raw text: a paragraph)."""
+    if text.raw is not None:
+        return in_system_turn(text, words)
     at = next(i for i, m in enumerate(text.messages) if m.role == "user")
     turn = Message("user", f"{words}\n\n{text.messages[at].content}")
     return Text(messages=(*text.messages[:at], turn, *text.messages[at + 1 :]))
@@ -114,10 +129,15 @@ def after_examples(text: Text, examples: Sequence[tuple[Text, str]]) -> Text:
     """The text after other texts of its kind with their answers.
 
     Of several system turns the text's own stays, at the head.
+
+    Raises: TextError: none of them is of its kind (a chat, or raw text).
     """
+    examples = [e for e in examples if (e[0].raw is None) == (text.raw is None)]
+    if not examples:
+        raise TextError("No answered example is " + ("a chat, as the item is." if text.raw is None
+                                                     else "raw text, as the item is."))
     if text.raw is not None:
-        before = [f"{t.raw}{answer}" for t, answer in examples if t.raw is not None]
-        return Text(raw="\n\n".join([*before, text.raw]))
+        return Text(raw="\n\n".join([*(f"{t.raw}{answer}" for t, answer in examples), text.raw]))
     system = tuple(m for m in text.messages if m.role == "system")
     turns: list[Message] = []
     for prompt, answer in examples:

@@ -45,12 +45,13 @@ def table(name: str, rows: Sequence[Mapping[str, Any]], steer: str) -> "pd.DataF
 def dose_rows(found: Found, config: TrialConfig) -> Rows:
     """Score and rate per behaviour and dose; of the target also along every stand-in."""
     response, name = found.response, found.response.target
-    lines = [(n, found.watched[n].kind, "concept", r) for n, r in response.responses.items()]
-    lines += [(name, "target", f"random_{i:02d}", r) for i, r in enumerate(response.random)]
-    lines += [(name, "target", f"swapped_{i:02d}", r) for i, r in enumerate(found.swapped)]
-    scale = response.candidate.direction.scale
+    own = response.candidate.direction.scale
+    lines = [(n, found.watched[n].kind, "concept", r, own) for n, r in response.responses.items()]
+    lines += [(name, "target", f"random_{i:02d}", r, own) for i, r in enumerate(response.random)]
+    lines += [(name, "target", f"swapped_{i:02d}", r, scale) for i, (r, scale) in enumerate(
+        zip(found.swapped, found.swapped_scales, strict=True))]
     rows: Rows = []
-    for behaviour, kind, direction, r in lines:
+    for behaviour, kind, direction, r, scale in lines:
         for k, dose in enumerate(r.doses):
             wins = (r.scores[k] > 0).astype(np.float64)
             row = {

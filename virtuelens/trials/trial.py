@@ -122,7 +122,8 @@ def try_steer(
     doses = response.responses[target.name].doses.tolist()
     swapped = respond_each(model, scored, fits, doses) if fits else []
     progress("random directions off target")
-    found = Found(response, watched, tuple(swapped), _nulls(model, watched, response, config))
+    found = Found(response, watched, tuple(swapped), _nulls(model, watched, response, config),
+                  tuple(c.direction.scale for c in fits))
 
     progress("prompts")
     framings, not_tested = _framings(model, concept, choosing, scored, config)
@@ -137,7 +138,8 @@ def try_steer(
          "dose": dose, "raw": dose * d.scale, "gap": there.gap if np.isfinite(there.gap) else None,
          "kl_p95": max(e.kl_p95 for e in response.side_effects),
          "perplexity": max(e.perplexity for e in response.side_effects),
-         "n_fit": len(fit.labels), "target": target.name, "of": target.of,
+         "n_fit": len(fit.labels) if probe is None else probe.n, "target": target.name,
+         "of": target.of,
          "round_trip": None if sae is None else asdict(round_trip(model, sae, texts))},
         checks(found, asked, config),
         {name: table(name, rows, concept.name) for name, rows in (
@@ -164,15 +166,17 @@ def _place(
     if not places:
         raise SteeringError("The two sides of the pairs have the same activations in "
                             f"{model.info.name} at every place: there is no direction to steer.")
-    best = choose_candidate(model, choosing, neutral, places, cap=config.dose_cap)[0]
-    dose = within_perplexity(model, neutral, best.candidate, best.dose, most=config.perplexity)
-    if dose == 0:
-        raise SteeringError(
-            f"No dose along {places[0].direction.concept} in {model.info.name} stays within the "
-            f"budget on neutral text (KL {KL_BUDGET:g} nat at the 95th percentile, perplexity × "
-            f"{config.perplexity:g})."
-        )
-    return best.candidate, dose
+    # where nothing moves the target, a place at which no dose is within budget may come first
+    for tried in choose_candidate(model, choosing, neutral, places, cap=config.dose_cap):
+        there = tried.candidate
+        dose = within_perplexity(model, neutral, there, tried.dose, most=config.perplexity)
+        if dose > 0:
+            return there, dose
+    raise SteeringError(
+        f"No dose along {places[0].direction.concept} in {model.info.name} stays within the "
+        f"budget on neutral text (KL {KL_BUDGET:g} nat at the 95th percentile, perplexity × "
+        f"{config.perplexity:g})."
+    )
 
 
 def within_perplexity(
@@ -255,9 +259,12 @@ def _framings(
         missing.append(f"a system prompt: the pack has none in the dialect {concept.dialect} "
                        f"([dialects.{concept.dialect}.prompts])")
     else:
-        framings += system_framings(model, concept.prompts, scored[0].item.prompt)
+        asked = [q.item.prompt for q in scored]
+        chat = next((p for p in asked if p.raw is None), asked[0])
+        framings += system_framings(model, concept.prompts, chat)
     shots = shots_that_fit(model, [q.item for q in choosing], [q.item for q in scored],
                            n_shots=config.n_shots, seed=config.seed)
     if not shots:
-        missing.append("a few-shot prompt: not even one answered example fits the context")
+        missing.append("a few-shot prompt: not even one answered example of the items' kinds (chat "
+                       "or raw text) fits")
     return framings + shots, missing
