@@ -102,6 +102,23 @@ def test_the_place_that_moves_most_is_chosen(
     assert all(0 <= t.dose <= 4.0 for t in tried)
 
 
+def test_a_place_without_a_dose_is_no_place_to_steer(
+    llama: HookedModel, questions: list[Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes last, though its classes lie furthest apart and the other moves the wrong way."""
+    from virtuelens.steering import dose
+
+    neutral = read_neutral(llama, PROMPTS)
+    there = Candidate(writes_the_answer(llama), "from_last_prompt")
+    against = replace(there, direction=replace(there.direction, vector=-there.direction.vector),
+                      gap=1.0)
+    far = replace(there, gap=9.0)
+    monkeypatch.setattr(dose, "working_dose",
+                        lambda model, neutral, c, cap: 2.0 if c is against else 0.0)
+    first, last = choose_candidate(llama, questions, neutral, [far, against], cap=4.0)
+    assert (first.candidate, last.candidate) == (against, far)
+
+
 def test_no_dose_goes_beyond_where_the_classes_lie(
     llama: HookedModel, questions: list[Question]
 ) -> None:

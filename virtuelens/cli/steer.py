@@ -79,8 +79,8 @@ def generate(
     from virtuelens.values.texts import Message, Text
 
     if not add and not clamp and not scale:
-        raise SteeringError("Nothing to steer with: give --add CONCEPT=STRENGTH or "
-                            "--clamp SAE:FEATURE=VALUE.")
+        raise SteeringError("Nothing to steer with: give --add CONCEPT=STRENGTH, "
+                            "--clamp or --scale SAE:FEATURE=VALUE.")
     if "" in (stop or ()):
         raise SteeringError("A --stop is empty: every text holds it, so nothing would be said.")
     parse(where)

@@ -168,7 +168,8 @@ def choose_candidate(
     """The candidates, best first, by change of rate within the KL budget.
 
     Where the target does not move anywhere, the place is the one where the classes lie furthest
-    apart: there companions and neighbours have most to follow.
+    apart: there companions and neighbours have most to follow. Places where no dose stays within
+    the budget come last.
     """
     tried = []
     for candidate in candidates:
@@ -183,7 +184,7 @@ def choose_candidate(
             tried.append(Choice(candidate, 0.0, 0.0, 0.0))
         progress()
     return tuple(sorted(tried, key=lambda c: (
-        -round(c.rate_change, 2), -round(c.candidate.gap, 1), -c.score_change)))
+        c.dose == 0, -round(c.rate_change, 2), -round(c.candidate.gap, 1), -c.score_change)))
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,8 @@ def _watched(tried: Sequence[Concept], dialect: str) -> list[Concept]:
 def _of_probe(probe: "Probe") -> dict[str, Any]:
     d = probe.direction
     digest = storage.sha256_text(repr(d.vector.tolist()))[:16]
-    return {"concept": d.concept, "point": d.point, "method": d.method, "vector": digest}
+    return {"concept": d.concept, "point": d.point, "method": d.method, "vector": digest,
+            "position": d.position, "scale": d.scale}
 
 
 def _claim(out: Path, about: dict[str, Any]) -> None:

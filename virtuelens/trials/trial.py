@@ -184,7 +184,7 @@ def within_perplexity(
 ) -> float:
     """The dose, made smaller until perplexity on neutral text is at most `most` for both signs.
 
-    most: a multiple of the unedited model's. 0.0 where even a thirtieth of the dose is too much.
+    most: a multiple of the unedited model's. 0.0 where even a twentieth of the dose is too much.
     """
     for _ in range(12):
         if dose == 0 or max(
