@@ -7,7 +7,7 @@ import pytest
 
 from tests.concepts.importing.made import imported, made
 from tests.concepts.published import THINGS, json_lines, labelled_rows, table
-from virtuelens.concepts.importing import IMPORTERS, Asked
+from virtuelens.concepts.importing import IMPORTERS, Asked, guess
 from virtuelens.concepts.importing.drafts import Pair, Single
 from virtuelens.errors import PackError
 
@@ -111,3 +111,46 @@ def test_chats_in_a_column_stay_chats(tmp_path: Path) -> None:
     concept = made("jsonl", [json_lines(tmp_path / "x.jsonl", rows)], tmp_path)
     assert concept.positions == ("last", "response_mean")
     assert concept.examples[0].text.messages[0].role == "user"
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_answers_to_one_question_stand_together(tmp_path: Path, pairs: bool) -> None:
+    """Also where the question is a turn of the chat and no column of its own."""
+    rows = []
+    for thing in THINGS:
+        for answers in (("Mend it today", "Throw that away"), ("Glue and patience", "A new one")):
+            sides = [[{"role": "user", "content": f"And the {thing}?"},
+                      {"role": "assistant", "content": f"{said} {len(rows)}"}] for said in answers]
+            rows += ([{"positive": sides[0], "negative": sides[1]}] if pairs
+                     else [{"text": side, "label": 1 - i} for i, side in enumerate(sides)])
+    concept = made("jsonl", [json_lines(tmp_path / "x.jsonl", rows)], tmp_path)
+    groups: dict[str, set[str]] = {}
+    for e in concept.examples:
+        groups.setdefault(e.text.messages[0].content, set()).add(e.group)
+    assert len(groups) == len(THINGS) and all(len(found) == 1 for found in groups.values())
+
+
+def test_a_pair_in_two_groups_is_refused(tmp_path: Path) -> None:
+    """One of its texts would stand on the other side of a split from its own group."""
+    rows = [row | {"pair": str(i // 2)} for i, row in enumerate(labelled_rows())]
+    rows[5]["group"] = "elsewhere"
+    with pytest.raises(PackError, match=r"x.jsonl:6: the pair '2' stands .*elsewhere"):
+        IMPORTERS["jsonl"].read([json_lines(tmp_path / "x.jsonl", rows)], Asked())
+
+
+def test_two_objects_in_a_line_are_refused(tmp_path: Path) -> None:
+    """The second would be passed over without a word."""
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"text": "a", "label": 1} {"text": "b", "label": 0}\n')
+    with pytest.raises(PackError, match=r"x.jsonl:1: something follows"):
+        IMPORTERS["jsonl"].read([str(path)], Asked())
+
+
+@pytest.mark.parametrize("header", ["a,b\rc,d\r", f"{'x' * 200_000},b\n"])
+def test_a_table_of_another_format_is_looked_at_without_an_error(
+    tmp_path: Path, header: str
+) -> None:
+    """Lines that end as on old Macs, and a column of endless name."""
+    path = tmp_path / "x.csv"
+    path.write_bytes(header.encode())
+    assert guess(str(path)) == []

@@ -80,3 +80,17 @@ def test_a_path_that_is_not_there_asks_no_hub(path: str) -> None:
     """Only OWNER/NAME is a hub id."""
     with pytest.raises(PackError, match="neither a folder nor a dataset's hub id"):
         IMPORTERS["dataset"].read([path], Asked())
+
+
+def test_a_class_label_that_is_not_known_is_no_label(tmp_path: Path) -> None:
+    """The library stores -1: with --positive alone it is not "any other"."""
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"text": datasets.Value("string"),
+                                  "label": datasets.ClassLabel(names=["bin", "mend"])})
+    rows = [{k: row[k] for k in ("text", "label")} for row in labelled_rows()]
+    rows[3]["label"] = -1
+    datasets.Dataset.from_list(rows, features=features).save_to_disk(tmp_path / "some")
+    for asked in (Asked(), Asked(positive=("mend",))):
+        drafts = IMPORTERS["dataset"].read([str(tmp_path / "some")], asked)
+        assert len(drafts.pairs) == len(rows) - 1
+        assert rows[3]["text"] not in {p.text.raw for p in drafts.pairs if isinstance(p, Single)}

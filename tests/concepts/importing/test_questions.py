@@ -117,3 +117,31 @@ def test_6_an_element_is_named_by_its_line(tmp_path: Path) -> None:
     facts = {"a": {"question": "x"}}
     with pytest.raises(PackError, match=r"facts.json:2: 'false_answer' is missing"):
         IMPORTERS["lie-detector"].read([json_value(tmp_path / "facts.json", facts)], Asked())
+
+
+def test_6_one_contradiction_takes_no_other_choice_with_it(tmp_path: Path) -> None:
+    """Also where the whole array stands in one line, which is then the place of all of them."""
+    rows = eval_rows("", "")
+    turned = dict(rows[0], answer_matching_behavior=rows[0]["answer_not_matching_behavior"],
+                  answer_not_matching_behavior=rows[0]["answer_matching_behavior"])
+    done = []
+    for name, indent in (("flat", None), ("tall", 4)):
+        file = tmp_path / name / "data.json"
+        file.parent.mkdir()
+        file.write_text(json.dumps([*rows, turned], indent=indent))
+        done.append(imported("caa", [str(file)], file.parent / "out"))
+    assert done[0].counts == done[1].counts
+    assert done[0].counts["items of choice"] > 0
+    for one in done:
+        assert "2 texts or pairs that stand with both labels: left out" in one.notes
+
+
+def test_2_a_question_without_a_false_answer_is_refused(tmp_path: Path) -> None:
+    """With its line."""
+    file = truthfulqa(tmp_path, year=2021)[0]
+    text = Path(file).read_text("utf-8-sig").splitlines()
+    names = text[0].split(",")
+    row = ["; " if n == "Incorrect Answers" else "x" for n in names]
+    (tmp_path / "bad.csv").write_text("\n".join([text[0], ",".join(row)]))
+    with pytest.raises(PackError, match=r"bad.csv:2: 'Incorrect Answers' names none"):
+        IMPORTERS["truthfulqa"].read([str(tmp_path / "bad.csv")], Asked())

@@ -54,3 +54,11 @@ def test_9_no_label_at_all(tmp_path: Path) -> None:
     file = table(tmp_path / "other.csv", ("statement", "label"), [("The oar is wet.", "")] * 3)
     with pytest.raises(PackError, match=r"other.csv: no row has a label"):
         imported("statements", [file], tmp_path / "out")
+
+
+def test_9_labels_that_were_asked_for_are_named(tmp_path: Path) -> None:
+    """Not called true and false, which they need not be."""
+    rows = [(said, "lie" if label else "honest") for said, label in statement_rows(False)]
+    file = table(tmp_path / "replies.csv", ("statement", "label"), rows)
+    drafts = IMPORTERS["statements"].read([file], Asked(positive=("lie",), negative=("honest",)))
+    assert (drafts.label_1, drafts.label_0) == ("label is lie", "label is honest")

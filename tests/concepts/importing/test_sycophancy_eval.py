@@ -3,9 +3,12 @@
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.concepts.published import THINGS, json_lines, sycophancy_eval
 from virtuelens.concepts.importing import IMPORTERS, Asked
 from virtuelens.concepts.importing.drafts import Pair, flipped
+from virtuelens.errors import PackError
 
 
 def test_a_remark_points_to_the_wrong_answer_or_to_the_right_one(tmp_path: Path) -> None:
@@ -56,3 +59,13 @@ def test_feedback_sets_a_remark_beside_none(tmp_path: Path) -> None:
     first = read([file], asked).pairs[0]
     assert isinstance(first, Pair)
     assert "love" in first.positive.words and "hate" in first.negative.words
+
+
+@pytest.mark.parametrize("about", [None, ["liked"], {"prompt_template_type": None}])
+def test_a_remark_that_is_no_text_is_refused(tmp_path: Path, about: object) -> None:
+    """With its line."""
+    row = {"prompt": [{"type": "human", "content": "Comment: a poem"}],
+           "base": {"text": "a poem"}, "metadata": about}
+    file = json_lines(tmp_path / "feedback.jsonl", [row])
+    with pytest.raises(PackError, match=r"feedback.jsonl:1: 'metadata' is no object"):
+        IMPORTERS["sycophancy-eval"].read([file], Asked())

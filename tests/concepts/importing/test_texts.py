@@ -59,3 +59,15 @@ def test_8_three_encodings_of_books(tmp_path: Path, encoding: str, fails: bool) 
     asked = Asked(encoding if fails else "utf-8")
     read = IMPORTERS["books"].read([str(path)], asked).neutral
     assert [t.raw for t in read] == [text.split("\n\n")[1].strip()]
+
+
+def test_7_no_emotion_stands_on_both_sides(tmp_path: Path) -> None:
+    """One that is asked for leaves the other side; asked for on both it is refused."""
+    from tests.concepts.published import goemotions
+
+    files = goemotions(tmp_path)
+    read = IMPORTERS["goemotions"].read
+    some = read(files, Asked(positive=("sadness",)))
+    assert some.label_1 == "sadness" and "sadness" not in some.label_0
+    with pytest.raises(PackError, match="'joy' is both"):
+        read(files, Asked(positive=("joy",), negative=("joy", "fear")))

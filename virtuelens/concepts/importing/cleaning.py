@@ -30,12 +30,14 @@ def cleaned(drafts: Drafts) -> Drafts:
     torn = {key for key, found in labels.items() if len(found) > 1}
     kept: list[Pair | Single] = []
     seen: set[tuple[str, ...]] = set()
-    contradicted: set[Place] = set()
-    repeated = 0
+    # a whole file may stand in one line, so the place alone does not tell drafts apart
+    contradicted: set[tuple[Place, str]] = set()
+    repeated = both = 0
     for p in drafts.pairs:
         keys = tuple(normalised(text) for text, _ in _labelled(p))
         if torn & set(keys):
-            contradicted.add(p.at)
+            contradicted.add((p.at, p.topic))
+            both += 1
         elif keys in seen:
             repeated += 1
         else:
@@ -44,11 +46,12 @@ def cleaned(drafts: Drafts) -> Drafts:
     items = {(c.set, normalised(c.prompt), c.choices): c for c in reversed(drafts.choices)}
     choices = [
         c for c in drafts.choices
-        if items[c.set, normalised(c.prompt), c.choices] is c and c.at not in contradicted
+        if items[c.set, normalised(c.prompt), c.choices] is c
+        and (c.at, c.topic) not in contradicted
     ]
     return replace(drafts, pairs=tuple(kept), choices=tuple(choices)).with_notes(
         left_out(repeated, "repeated texts or pairs"),
-        left_out(len(contradicted), "texts or pairs that stand with both labels"),
+        left_out(both, "texts or pairs that stand with both labels"),
     )
 
 

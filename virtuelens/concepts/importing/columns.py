@@ -5,7 +5,8 @@
   label, become a pair
 
 With `prompt`, texts are what the assistant answers. In JSON and Parquet a text may be a list of
-messages. `--column text=review` gives the file's own name of a column.
+messages. Answers to one question are one topic. `--column text=review` gives the file's own name of
+a column.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ from virtuelens.concepts.importing.files import (
     read_json_lines,
     read_parquet,
 )
-from virtuelens.concepts.importing.labels import read_label
+from virtuelens.concepts.importing.labels import meaning_of, read_label
 from virtuelens.errors import PackError
 from virtuelens.values.texts import Text
 
@@ -86,7 +87,8 @@ def _pairs(records: Sequence[Record], asked: Asked) -> Drafts:
     for record in records:
         sides = [_text(record, name, asked) for name in ("positive", "negative")]
         group, prompt = _optional(record, "group", asked), _prompt(record, asked)
-        topic = prompt.words if prompt else f"{sides[0].words}\n{sides[1].words}"
+        asked_both = {_question(side) for side in sides}
+        topic = asked_both.pop() if len(asked_both) == 1 else "\n".join(s.words for s in sides)
         pairs.append(Pair(record.at, topic, sides[0], sides[1], group))
         said = [side.response for side in sides]
         if prompt and said[0] and said[1] and said[0] != said[1]:
@@ -107,12 +109,10 @@ def _texts(records: Sequence[Record], asked: Asked) -> Drafts:
             unlabelled += 1
             continue
         text, group = _text(record, "text", asked), _optional(record, "group", asked)
-        prompt = _prompt(record, asked)
-        topic = prompt.words if prompt else text.words
         singles.append((_optional(record, "pair", asked),
-                        Single(record.at, topic, text, label, group)))
+                        Single(record.at, _question(text), text, label, group)))
     pairs = _joined(singles)
-    meaning = _meaning(asked)
+    meaning = meaning_of(asked)
     return Drafts(meaning[0], meaning[1], tuple(pairs), positions=_positions(pairs)).with_notes(
         left_out(unlabelled, "rows without a label, or with one that was not asked for")
     )
@@ -130,6 +130,11 @@ def _joined(singles: Sequence[tuple[str, Single]]) -> list[Pair | Single]:
             labels = ", ".join(str(s.label) for s in of_pair)
             message = f"the pair {name!r} has the labels {labels}: expected one 1 and one 0."
             raise Record(at, {}).wrong(message)
+        if of_pair[0].group != of_pair[1].group:
+            theirs = " and ".join(repr(s.group) for s in of_pair)
+            raise Record(of_pair[-1].at, {}).wrong(
+                f"the pair {name!r} stands in the groups {theirs}: expected both sides in one."
+            )
     out: list[Pair | Single] = [single for name, single in singles if not name]
     for one, zero in (sorted(p, key=lambda s: -s.label) for p in named.values()):
         out.append(Pair(one.at, one.topic, one.text, zero.text, one.group))
@@ -170,14 +175,14 @@ def _value(record: Record, name: str, asked: Asked) -> Any:
     return record.get(asked.columns.get(name, name))
 
 
+def _question(text: Text) -> str:
+    """What a text answers; all of it, where it answers nothing."""
+    if text.response is None:
+        return text.words
+    return text.raw or "\n".join(m.content for m in text.prompt_messages) or text.words
+
+
 def _positions(pairs: Sequence[Pair | Single]) -> tuple[str, ...]:
     answered = all(t.response is not None for p in pairs for t in p.texts)
     prompts = all(t.messages and t.response is None for p in pairs for t in p.texts)
     return ("last", "response_mean") if answered else ("last_prompt",) if prompts else ("last",)
-
-
-def _meaning(asked: Asked) -> tuple[str, str]:
-    column = asked.columns.get("label", "label")
-    one = " or ".join(asked.positive) or ("any other" if asked.negative else "1")
-    zero = " or ".join(asked.negative) or ("any other" if asked.positive else "0")
-    return f"{column} is {one}", f"{column} is {zero}"

@@ -28,8 +28,10 @@ def read_goemotions(paths: Sequence[str], asked: Asked) -> Drafts:
 
     `--positive` and `--negative` take other emotions. Quoted as CSV is, without a header.
     """
-    one = asked.positive or PLEASANT
-    zero = asked.negative or UNPLEASANT
+    one = asked.positive or tuple(e for e in PLEASANT if e not in asked.negative)
+    zero = asked.negative or tuple(e for e in UNPLEASANT if e not in asked.positive)
+    if twice := sorted(set(one) & set(zero)):
+        raise PackError(f"The emotion {twice[0]!r} is both --positive and --negative.")
     for name in (*one, *zero):
         if name not in ALL:
             raise PackError(f"No emotion {name!r}: GoEmotions has {', '.join(ALL)}.")

@@ -80,7 +80,9 @@ def read_json_lines(path: str, asked: Asked) -> list[Record]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             at = Place(_name(path), number)
-            value, _ = _json(line.lstrip(), 0, at)
+            value, end = _json(line.lstrip(), 0, at)
+            if line.lstrip()[end:].strip():
+                raise PackError(f"{at}: something follows the JSON value: expected one each line.")
             if not isinstance(value, dict):
                 raise PackError(f"{at}: expected an object {{...}}, found a {type(value).__name__}")
             out.append(Record(at, value))

@@ -109,7 +109,12 @@ def _rows(path: str, data: Any, asked: Asked) -> list[Record]:
 
 
 def _named(value: Any, names: Sequence[str] | None, asked: Asked) -> Any:
-    """A class label by its name where names are asked for; else the number, as it is stored."""
+    """A class label by its name where names are asked for; else the number, as it is stored.
+
+    The library stores -1 where a class label is not known.
+    """
+    if names and value == -1:
+        return None
     by_name = bool(names) and bool(set(asked.positive + asked.negative) & set(names or ()))
     if by_name and names and isinstance(value, int) and 0 <= value < len(names):
         return names[value]

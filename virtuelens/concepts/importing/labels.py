@@ -35,3 +35,11 @@ def read_label(record: Record, value: Any, asked: Asked) -> int | None:
         f"the label {said!r} is neither 1/0, true/false nor yes/no: say which value means label 1 "
         "with --positive VALUE."
     )
+
+
+def meaning_of(asked: Asked) -> tuple[str, str]:
+    """Label 1 and label 0 in words, by the values that were asked for."""
+    column = asked.columns.get("label", "label")
+    one = " or ".join(asked.positive) or ("any other" if asked.negative else "1")
+    zero = " or ".join(asked.negative) or ("any other" if asked.positive else "0")
+    return f"{column} is {one}", f"{column} is {zero}"

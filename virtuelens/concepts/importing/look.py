@@ -1,8 +1,8 @@
 """What a file looks like from outside: its layout and the names in its first record."""
 
 import csv
-import io
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -38,11 +38,14 @@ def look(path: str) -> Look:
 
 
 def _plain(text: str, *, is_csv: bool) -> Look:
-    first = text.split("\n", 1)[0].rstrip("\r")
+    first = re.split(r"[\r\n]", text, maxsplit=1)[0]
     if "\t" in first:
         return Look("tsv", first=tuple(first.split("\t")))
     if is_csv:
-        return Look("csv", frozenset(next(csv.reader(io.StringIO(first)), [])))
+        try:
+            return Look("csv", frozenset(next(csv.reader([first]), [])))
+        except csv.Error:  # a field of more than 128 thousand characters
+            return Look("csv")
     return Look("text" if text else "unknown")
 
 

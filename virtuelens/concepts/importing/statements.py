@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from virtuelens.concepts.importing.drafts import Asked, Drafts, Pair, Place, Single, left_out
 from virtuelens.concepts.importing.files import read_csv
-from virtuelens.concepts.importing.labels import read_label
+from virtuelens.concepts.importing.labels import meaning_of, read_label
 from virtuelens.concepts.surface import words_of
 from virtuelens.errors import PackError
 from virtuelens.values.texts import Text
@@ -28,7 +28,7 @@ class Row(NamedTuple):
 
 
 def read_statements(paths: Sequence[str], asked: Asked) -> Drafts:
-    """True statements are label 1; `X.csv` with `neg_X.csv` gives pairs."""
+    """True statements (or the values asked for) are label 1; X.csv with neg_X.csv gives pairs."""
     files: dict[str, list[Row]] = {}
     unlabelled = 0
     for path in paths:
@@ -54,8 +54,11 @@ def read_statements(paths: Sequence[str], asked: Asked) -> Drafts:
         Single(r.at, subject[r.said], Text(raw=r.said), r.label)
         for of_file in alone.values() for r in of_file
     ]
-    drafts = Drafts("a true statement (or an honest reply)", "a false statement (or a lie)",
-                    pairs=tuple(pairs))
+    true, false = (
+        meaning_of(asked) if asked.positive or asked.negative
+        else ("a true statement (or an honest reply)", "a false statement (or a lie)")
+    )
+    drafts = Drafts(true, false, pairs=tuple(pairs))
     return drafts.with_notes(
         left_out(unlabelled, "rows without a label"),
         left_out(unpaired, "statements without a counterpart in the other file"),

@@ -122,7 +122,7 @@ def _feedback(records: Sequence[Record], asked: Asked) -> Drafts:
     plain: dict[str, Text] = {}
     remarks: list[tuple[Record, str, str, Text]] = []
     for record in records:
-        said = record.value.get("metadata", {}).get("prompt_template_type", "")
+        said = _remarked(record)
         text, prompt = record.said("base.text"), _prompt(record)
         if (said in asked.negative) if asked.negative else said == "":
             plain.setdefault(text, prompt)
@@ -141,13 +141,22 @@ def _feedback(records: Sequence[Record], asked: Asked) -> Drafts:
     )
 
 
+def _remarked(record: Record) -> str:
+    """Which remark the person makes, "" for none."""
+    about = record.value.get("metadata", {})
+    said = about.get("prompt_template_type", "") if isinstance(about, dict) else None
+    if not isinstance(said, str):
+        raise record.wrong("'metadata' is no object with prompt_template_type: a text.")
+    return said
+
+
 def _prompt(record: Record) -> Text:
     turns = record.get("prompt")
     if not isinstance(turns, list) or not turns:
         raise record.wrong("'prompt' is not a list of turns.")
     out = []
     for turn in turns:
-        if not isinstance(turn, dict) or turn.get("type") not in _ROLES:
+        if not isinstance(turn, dict) or str(turn.get("type")) not in _ROLES:
             raise record.wrong("a turn of 'prompt' has no type human, ai or system.")
         out.append(Message(_ROLES[turn["type"]], record.words(turn.get("content"), "content")))
     return Text(messages=tuple(out))

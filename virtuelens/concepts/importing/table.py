@@ -77,6 +77,7 @@ def _is_vader(seen: Look) -> bool:
 
 # one line of JSON alone is both an object and JSON lines
 _LINES: tuple[Shape, ...] = ("lines", "object")
+_COLUMN = "column group, else what is answered, else the text"
 _FREE = frozenset({"column", "positive", "negative", "encoding"})
 
 # the most specific first: the first that fits is what a message suggests
@@ -127,15 +128,15 @@ _ROWS = (
     Importer("turns", "question.jsonl of MT-bench and Vicuna-bench", "no groups: neutral texts",
              prompts.read_turns, _has(_LINES, "turns"), labelled=False),
     Importer("csv", "CSV with text,label[,group,pair] or positive,negative[,prompt,group]",
-             "column group, else prompt or text", columns.read_csv_columns, _in_columns("csv"),
+             _COLUMN, columns.read_csv_columns, _in_columns("csv"),
              _FREE),
-    Importer("jsonl", "JSON lines with the same names", "column group, else prompt or text",
+    Importer("jsonl", "JSON lines with the same names", _COLUMN,
              columns.read_jsonl_columns,
              lambda seen: _in_columns("lines")(seen) or _in_columns("object")(seen), _FREE),
-    Importer("parquet", "Parquet with the same names", "column group, else prompt or text",
+    Importer("parquet", "Parquet with the same names", _COLUMN,
              columns.read_parquet_columns, _in_columns("parquet"), _FREE - {"encoding"}),
     Importer("dataset", "a Hugging Face dataset: saved to disk, a folder of parquet, jsonl or csv, "
-             "or OWNER/NAME on the hub; the same names", "column group, else prompt or text",
+             "or OWNER/NAME on the hub; the same names", _COLUMN,
              hub.read_datasets, lambda seen: seen.shape == "folder", _FREE | {"split"}),
     Importer("prompts", "one prompt, question or probe a row (CSV, JSON lines, array)",
              "no groups: neutral texts", prompts.read_prompts, _is_prompts, labelled=False),

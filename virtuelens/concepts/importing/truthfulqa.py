@@ -30,6 +30,8 @@ def read_truthfulqa_csv(paths: Sequence[str], asked: Asked) -> Drafts:
         false = _split(record.said("Incorrect Answers"))
         if record.value.get("Best Incorrect Answer", "").strip():
             chosen = record.said("Best Incorrect Answer")
+        elif not false:
+            raise record.wrong("'Incorrect Answers' names none.")
         else:
             chosen = _drawn(question).choice(false)
         group = record.said("Category")
