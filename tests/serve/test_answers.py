@@ -70,6 +70,22 @@ def test_completions_go_on_from_raw_text(server: Served, sycophant: HookedModel)
     stream = client.completions.create(model=NAME, prompt="the lamp", temperature=0, stream=True)
     assert whole.choices[0].text == expected.text
     assert "".join(chunk.choices[0].text for chunk in stream) == expected.text
+    null = client.completions.create(model=NAME, prompt="the lamp", temperature=0, max_tokens=None)
+    assert null.choices[0].text == expected.text
+
+
+def test_an_answers_message_can_be_given_back(start: Start, llama: HookedModel) -> None:
+    """As OpenAI's client sends it in the next turn of a chat, or its fields as a dictionary."""
+    with start(llama) as served:
+        def said(*more: object) -> openai.types.chat.ChatCompletion:
+            return served.client().chat.completions.create(
+                model=llama.info.name, temperature=0, max_tokens=4,
+                messages=[{"role": "user", "content": "sing"}, *more])
+
+        message, next_turn = said().choices[0].message, {"role": "user", "content": "go on"}
+        expected = said({"role": "assistant", "content": message.content}, next_turn)
+        for back in (message, message.model_dump()):
+            assert said(back, next_turn).choices == expected.choices
 
 
 def test_models_are_the_model_and_its_presets(server: Served) -> None:
@@ -150,7 +166,9 @@ def test_a_seed_repeats_a_sample(start: Start, llama: HookedModel) -> None:
         assert one.virtuelens["seed"] < 2**53, "JavaScript rounds larger numbers"
         assert said(seed=one.virtuelens["seed"]).choices[0].text == one.choices[0].text
         assert len({said(seed=i).choices[0].text for i in range(4)}) > 1
-        assert said(top_p=1e-9).choices[0].text == said(temperature=0).choices[0].text
+        greedy = said(temperature=0).choices[0].text
+        assert said(top_p=1e-9).choices[0].text == greedy
+        assert said(temperature=1e-300).choices[0].text == greedy
 
 
 def test_stop_strings_end_a_text_before_them(start: Start, llama: HookedModel) -> None:

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -11,10 +12,18 @@ import openai
 import pytest
 
 from tests.serve.conftest import CHAT, Served, Start, slow, until
-from virtuelens.errors import ServeError
+from tests.steering.conftest import direction
+from virtuelens.errors import HookPointError, NotFiniteError, ServeError
 from virtuelens.models import HookedModel
+from virtuelens.models.generate import Sampling
+from virtuelens.serve.bodies import CompletionBody
+from virtuelens.serve.engine import Engine, Failed, StoppedError, Task
 from virtuelens.serve.limits import Limits
+from virtuelens.serve.readings import Reading
 from virtuelens.serve.start import Address, keys_given
+from virtuelens.serve.wanted import Offer, wanted
+from virtuelens.steering.pack import SteeringPack
+from virtuelens.values.texts import Text
 
 NAME = "organism:sycophant"
 KEY = "a-key-of-enough-characters"
@@ -132,6 +141,9 @@ def test_keys_come_from_the_option_or_the_environment(monkeypatch: pytest.Monkey
     monkeypatch.setenv("VIRTUELENS_API_KEY", f"{KEY}, other-{KEY} ,")
     assert keys_given([]) == (KEY, f"other-{KEY}")
     assert keys_given([f"third-{KEY}"]) == (f"third-{KEY}",)
+    for empty in ([""], [KEY, " "]):  # a variable of the shell that is not set
+        with pytest.raises(ServeError, match="at least 16"):
+            Address(keys=keys_given(empty))
 
 
 def test_a_wrong_key_is_refused(start: Start, sycophant: HookedModel) -> None:
@@ -267,6 +279,37 @@ def test_an_error_of_our_own_says_nothing_to_the_client(
         assert "secret" not in answer.text
         assert "a secret of the server" in caplog.text
         served.client().completions.create(model=llama.info.name, prompt="sing", max_tokens=2)
+
+
+def test_who_runs_when_the_engine_is_told_to_stop_hears_of_it(llama: HookedModel) -> None:
+    """Also when it is told in the middle of a round, while another's end is written down."""
+    engine, late = Engine(llama, Limits()), []
+    task = Task(llama.encode(Text(raw="once upon a time")), Sampling(60))
+    engine.submit(task, lambda _: engine.stop()).cancel()
+    engine.submit(task, late.append)
+    engine.run()
+    assert isinstance(late[-1], Failed)
+    assert isinstance(late[-1].error, StoppedError)
+    assert engine.load == (0, 0)
+
+
+def test_a_client_is_not_told_where_the_model_lies(
+    llama: HookedModel, llama_pack: SteeringPack
+) -> None:
+    """Only the name that it is served by."""
+    served = replace(llama, info=replace(llama.info, name="/srv/of/alice/model"))
+    body = CompletionBody.model_validate({"model": "tiny", "prompt": "sing", "virtuelens": {
+        "steer": [{"direction": "line 0", "point": "blocks.99.hook_resid_post"}]}})
+    with pytest.raises(HookPointError, match="not in tiny") as told:
+        wanted(body, Offer(served, llama_pack, called="tiny"), at_most=9)
+    assert "alice" not in str(told.value)
+
+
+def test_a_reading_beyond_all_numbers_is_a_steer_too_strong(llama: HookedModel) -> None:
+    """Not an infinity, which no JSON holds: the projection itself may still be a number."""
+    d = replace(direction(llama), scale=0.01)
+    with pytest.raises(NotFiniteError, match="lower its strength"):
+        Reading("x", d, 0.0, 1).take(3e37 * d.vector[None])
 
 
 def test_a_server_that_stops_ends_what_runs(

@@ -96,11 +96,16 @@ class Part(_Strict):
 
 
 class ChatMessage(_Strict):
-    """A turn of a chat."""
+    """A turn of a chat; an answer's message may be given back as it came, with its empty fields."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Said | list[Part]
     name: str | None = None
+    refusal: None = None
+    annotations: None = None
+    audio: None = None
+    function_call: None = None
+    tool_calls: None = None
 
     @property
     def said(self) -> str:
@@ -128,7 +133,7 @@ class CompletionBody(_Common):
     """POST /v1/completions."""
 
     prompt: Said | Annotated[list[Said], Field(min_length=1, max_length=1)]
-    max_tokens: Annotated[int, Field(ge=1)] = 16
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
     echo: Literal[False] | None = None
     best_of: Literal[1] | None = None
     logprobs: None = None
@@ -136,7 +141,7 @@ class CompletionBody(_Common):
     @property
     def most(self) -> int | None:
         """How many tokens are asked for at most."""
-        return self.max_tokens
+        return self.max_tokens or 16  # OpenAI's
 
     @property
     def text(self) -> str:

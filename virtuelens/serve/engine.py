@@ -175,7 +175,8 @@ class Engine:
             while not (self._stopping or self._waiting or self._running):
                 self._change.wait()
             late = [(j, e) for j in (*self._running, *self._waiting) if (e := j.overdue)]
-            if self._stopping:
+            stopping = self._stopping  # told later, the next round fails who is left
+            if stopping:
                 stopped = StoppedError("The server is being stopped.")
                 late = [(j, stopped) for j in (*self._running, *self._waiting)]
         for job, error in late:
@@ -183,7 +184,7 @@ class Engine:
         with self._change:
             while self._waiting and len(self._running) < self._limits.running:
                 self._running.append(self._waiting.popleft())
-            return not self._stopping
+            return not stopping
 
     def _step(self, job: Job) -> None:
         try:

@@ -40,10 +40,11 @@ class Reading:
             spoken = acts[max(0, self.n_prompt - len(self.scores)) :]
             self.alarms += [self.watch.see(act) for act in spoken]
         along = self.direction.project(acts.float().cpu())  # [pos]
-        if not torch.isfinite(along).all():
+        scores = (along - self.threshold) / self.direction.scale
+        if not torch.isfinite(scores).all():
             raise NotFiniteError(f"NaN or infinity at {self.direction.point} under this steer: "
                                  "lower its strength.")
-        self.scores += ((along - self.threshold) / self.direction.scale).tolist()
+        self.scores += scores.tolist()
 
     def report(self, *, per_token: bool) -> dict[str, Any]:
         """The readings as an answer says them.

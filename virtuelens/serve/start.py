@@ -63,9 +63,12 @@ def is_loopback(host: str) -> bool:
 
 
 def keys_given(options: Sequence[str]) -> tuple[str, ...]:
-    """The keys of the command line, else those of the environment (separated by commas)."""
-    given = options or os.environ.get(KEY_VARIABLE, "").split(",")
-    return tuple(key.strip() for key in given if key.strip())
+    """The keys of the command line, else those of the environment (separated by commas).
+
+    An empty option stays, to be refused: who gave one does not mean a server without a key.
+    """
+    given = options or filter(str.strip, os.environ.get(KEY_VARIABLE, "").split(","))
+    return tuple(key.strip() for key in given)
 
 
 def serve(

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from virtuelens.errors import ServeError, SteeringError, TextTooLongError
+from virtuelens.errors import HookPointError, ServeError, SteeringError, TextTooLongError
 from virtuelens.models.generate import Sampling
 from virtuelens.probing.monitor import Monitor, Watch, check_monitor
 from virtuelens.serve.bodies import ChatBody, CompletionBody
 from virtuelens.serve.engine import Task
 from virtuelens.serve.readings import Reading
-from virtuelens.steering.pack import OFF, Dose, SteeringPack, check_pack, check_point
+from virtuelens.steering.pack import OFF, Dose, SteeringPack, check_pack
 from virtuelens.values.texts import Message, Text
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 DEFAULT_TEMPERATURE = 1.0
 """OpenAI's."""
+
+COLDEST = 1e-30
+"""Temperature below which logits over it are no numbers any more: what is asked for is greedy."""
 
 
 class UnknownModelError(ServeError):
@@ -92,7 +95,8 @@ def wanted(body: ChatBody | CompletionBody, offer: Offer, *, at_most: int) -> Wa
     doses = (*offer.pack.preset(preset), *(s.dose() for s in body.virtuelens.steer))
     edits = tuple(offer.pack.edit(dose) for dose in doses)
     for edit in edits:
-        check_point(edit.point, offer.model)
+        if edit.point not in offer.model.places:  # by the name served: its own may be a path here
+            raise HookPointError(f"Hook point {edit.point!r} is not in {offer.name}.")
     prompt = offer.model.encode(_text(body))
     room = offer.model.info.n_ctx - len(prompt.ids)
     most = body.most or min(at_most, room)
@@ -107,6 +111,7 @@ def wanted(body: ChatBody | CompletionBody, offer: Offer, *, at_most: int) -> Wa
     # no more bits than every client's numbers have
     seed = secrets.randbits(53) if body.seed is None else body.seed
     temperature = DEFAULT_TEMPERATURE if body.temperature is None else body.temperature
+    temperature = 0.0 if temperature < COLDEST else temperature
     how = Sampling(most, temperature, seed, body.stops, top_p=body.top_p or 1.0)
     readings = tuple(_reading(name, offer, len(prompt.ids))
                      for name in dict.fromkeys(body.virtuelens.monitor))
