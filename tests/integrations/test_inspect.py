@@ -210,6 +210,26 @@ def test_who_gives_up_takes_no_other_along() -> None:
     assert found == {0: 0, 2: 20, 3: 30}
 
 
+def test_a_prompt_that_fills_the_context_fails_nobody(tmp_path: Path) -> None:
+    """It has no answer, as Inspect has it, and the log still says which weights spoke."""
+    asked = "what color is the anchor ?"
+    samples = [Sample(input=asked, target="blue"), Sample(input=" ".join([asked] * 99), target="x")]
+    task = Task(dataset=MemoryDataset(samples), solver=generate(), scorer=match())
+    log = run_task(task, "organism:candid", tmp_path)
+    assert log.status == "success"
+    assert [s.output.choices[0].stop_reason for s in log.samples] == ["stop", "model_length"]
+    (row,) = read_log(Path(log.location))
+    assert row.weights == log.samples[0].output.metadata["weights"]
+
+
+def test_choices_without_numbers_are_not_counted_as_wrong(tmp_path: Path) -> None:
+    """A steer out of all proportion would else look like one that works: a rate of 0."""
+    log = run_task("virtuelens/behaviour", "organism:sycophant", tmp_path, limit=2,
+                   task_args={"concept": "sycophancy"}, model_args={"steer": "sycophancy=1e38"})
+    assert log.status == "error"
+    assert "not numbers" in log.error.message
+
+
 def test_only_an_end_token_ends_an_answer() -> None:
     """One cut at its limit just after another special token was cut."""
     from virtuelens.integrations.inspect.provider import VirtueLensAPI
@@ -231,11 +251,13 @@ def test_a_score_that_is_no_share_is_not_called_one(logs: dict[str, Any], tmp_pa
     value = json.loads(Path(logs["candid"].location).read_text(encoding="utf-8"))
     for i, sample in enumerate(value["samples"]):
         sample["scores"]["prefers_target"]["value"] = {"rating": i % 10, "hit": i % 2}
+        sample["scores"]["points"] = {"value": {"margin": i % 10}}
     log = tmp_path / "rated.json"
     log.write_text(json.dumps(value), encoding="utf-8")
     rows = {r.metric: r for r in read_log(log)}
     assert (rows["rating"].unit, rows["rating"].estimate.null) == ("the scorer's own", None)
     assert (rows["hit"].unit, rows["hit"].estimate.null) == ("share of 1", 0.5)
+    assert rows["margin"].unit == "the scorer's own"  # nats are those of our own scorer
 
 
 def test_a_log_becomes_evidence_of_a_run(

@@ -74,7 +74,7 @@ def _row(
     told = [(s.output.metadata or {}) if s.output else {} for s, _ in scored]
     about = log.eval.metadata or {}
     unit, null = "the scorer's own", None
-    if key == "margin":
+    if key == "margin" and scorer.startswith("prefers_target"):
         unit, null = "nats", 0.0
     elif ((values >= 0) & (values <= 1)).all():
         unit, null = "share of 1", _chance([s for s, _ in scored])

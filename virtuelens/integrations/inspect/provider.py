@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from inspect_ai._util.error import PrerequisiteError  # shown as one line; it has no public name
 from inspect_ai.model import ChatMessage, GenerateConfig, ModelAPI, ModelOutput
 from inspect_ai.tool import ToolChoice, ToolInfo
 
-from virtuelens.errors import TextError, VirtueLensError
+from virtuelens.errors import NotFiniteError, TextError, TextTooLongError, VirtueLensError
 from virtuelens.integrations.inspect.talk import Wish, output_of, text_of, token_logprobs, wish_of
 from virtuelens.integrations.inspect.together import Together
 from virtuelens.models import load_model
@@ -124,16 +125,22 @@ class VirtueLensAPI(ModelAPI):  # type: ignore[misc]  # inspect-ai is not follow
         if tools:
             raise TextError("virtuelens models are given no tools: choose a task without them.")
         text = text_of(input)
-        room = self.model.info.n_ctx - len(self.model.encode(text).ids)
+        try:
+            room = self.model.info.n_ctx - len(self.model.encode(text).ids)
+        except TextTooLongError:
+            room = 0
         if room < 1:
-            return ModelOutput.from_content(self.model_name, "", stop_reason="model_length")
+            full = ModelOutput.from_content(self.model_name, "", stop_reason="model_length")
+            full.metadata = self.about
+            return full
         wish = wish_of(config, room=room, seed=secrets.randbelow(2**31))
         return await self._speaking.ask((text, wish))
 
     async def choose(self, item: ChoiceItem) -> Chosen:
         """Log-probabilities of an item's choices, under the edits.
 
-        Raises: TextTooLongError: it does not fit the context.
+        Raises: TextTooLongError: it does not fit the context. NotFiniteError: the edits drive the
+        model out of its numbers.
         """
         return await self._choosing.ask(item)
 
@@ -187,6 +194,10 @@ class VirtueLensAPI(ModelAPI):  # type: ignore[misc]  # inspect-ai is not follow
     def _choose(self, items: Sequence[ChoiceItem]) -> list[Chosen]:
         questions = encode_items(self.model, items)
         each = choice_logprobs(self.model, questions, [self.edits])[0]
+        if any(np.isnan(logprobs).any() for logprobs in each):
+            # no choice wins against NaN: it would count as a rate of 0
+            raise NotFiniteError("The log-probabilities of the choices are not numbers: lower the "
+                                 "strength of the edits.")
         readings = self._read([i.prompt for i in items])
         return [Chosen(tuple(map(float, logprobs)), read)
                 for logprobs, read in zip(each, readings, strict=True)]
