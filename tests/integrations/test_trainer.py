@@ -1,5 +1,6 @@
 """Edits and penalties inside the transformers Trainer."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,8 @@ from virtuelens.steering.edits import Add
 from virtuelens.steering.training import Hold
 
 POINT = "blocks.1.hook_resid_post"
+PLAIN = {"fp16": False, "gradient_checkpointing": False, "gradient_accumulation_steps": 1,
+         "n_gpu": 1, "label_smoothing_factor": 0.0}
 
 
 def direction(model: Any, seed: int = 0) -> Direction:
@@ -128,10 +131,38 @@ def test_the_trainer_holds_a_projection(tmp_path: Path) -> None:
         excess(0.1, gradient_checkpointing=True)
 
 
+def test_the_penalty_is_exact_under_autocast(model: Any) -> None:
+    """bfloat16 would round a projection far from zero by more than the band is wide."""
+    d = replace(direction(model), center=100.0)
+    acts = (100.1 * d.vector).expand(1, 3, -1)
+    seen = Seen(torch.ones(1, 3, dtype=torch.bool), torch.arange(3)[None], torch.tensor([3]))
+    expected = float(Hold(d, 0, 0).penalty(acts, seen))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert float(Hold(d, 0, 0).penalty(acts, seen)) == expected == pytest.approx(0.04, rel=1e-2)
+
+
+@pytest.mark.parametrize(("args", "where", "says"), [
+    ({"n_gpu": 2}, "all", "several GPUs"),
+    ({"label_smoothing_factor": 0.1}, "response", "label smoothing"),
+    ({"fp16": True}, "all", "fp16"),
+    ({}, "all", "gradient checkpointing"),
+])
+def test_where_edits_would_act_wrongly_training_is_refused(
+    model: Any, args: dict[str, Any], where: str, says: str
+) -> None:
+    """Before its first step; checkpointing also where the model has it on by itself."""
+    callback = WhileTraining(model, [Add(POINT, direction(model).vector, where)])
+    if not args:
+        model.hf.gradient_checkpointing_enable()
+    with pytest.raises(SteeringError, match=says):
+        callback.on_train_begin(SimpleNamespace(**PLAIN | args), None, None, model=model.hf)
+    assert not model.hf._forward_pre_hooks
+
+
 def test_training_that_broke_off_may_begin_again(model: Any) -> None:
     """The edits of the first attempt, which was not ended, do not act beside the second's."""
     callback = WhileTraining(model, [Add(POINT, direction(model).vector)])
-    how = SimpleNamespace(fp16=False, gradient_checkpointing=False, gradient_accumulation_steps=1)
+    how = SimpleNamespace(**PLAIN)
     for _ in range(2):
         callback.on_train_begin(how, None, None, model=model.hf)
         assert len(model.hf._forward_pre_hooks) == 1

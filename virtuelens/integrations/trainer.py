@@ -68,7 +68,9 @@ class WhileTraining(TrainerCallback):  # type: ignore[misc]  # transformers is n
     model: its `hf` is what the Trainer trains.
 
     Raises (when training begins): SteeringError: with fp16, whose loss is scaled while a penalty is
-    not (bf16 is fine), or with gradient checkpointing, which runs blocks again without the edits.
+    not (bf16 is fine), with gradient checkpointing, which runs blocks again without the edits, with
+    several GPUs in one process, whose passes share their hooks, or with label smoothing and an edit
+    of some tokens only: it takes the labels away, which say where an answer begins.
     """
 
     def __init__(self, model: "HookedModel", edits: Sequence[Edit]) -> None:
@@ -78,9 +80,8 @@ class WhileTraining(TrainerCallback):  # type: ignore[misc]  # transformers is n
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Put the edits on."""
-        if args.fp16 or args.gradient_checkpointing:
-            what = "fp16 (use bf16)" if args.fp16 else "gradient checkpointing"
-            raise SteeringError(f"Edits while training do not go with {what}: switch it off.")
+        if wrong := [what for what, is_on in self._wrong(args).items() if is_on]:
+            raise SteeringError(f"Edits while training do not go with {wrong[0]}: switch it off.")
         if kwargs.get("model") is not self._model.hf:
             raise SteeringError("The Trainer trains another model than the edits are for: give "
                                 "WhileTraining the HookedModel whose hf is trained.")
@@ -90,6 +91,19 @@ class WhileTraining(TrainerCallback):  # type: ignore[misc]  # transformers is n
         edits = [replace(e, weight=e.weight * share) if isinstance(e, Hold) else e
                  for e in self._edits]
         self._standing.enter_context(while_training(self._model, edits))
+
+    def _wrong(self, args: Any) -> dict[str, bool]:
+        parts = self._model.hf.modules()
+        in_part = any(getattr(e, "where", "all") != "all" for e in self._edits)
+        return {
+            "fp16 (use bf16)": args.fp16,
+            # the model may have it switched on by itself
+            "gradient checkpointing": args.gradient_checkpointing or any(
+                getattr(m, "gradient_checkpointing", False) for m in parts),
+            "several GPUs in one process (show it one, or start it with torchrun)": args.n_gpu > 1,
+            "label smoothing where they act on some tokens only":
+                args.label_smoothing_factor > 0 and in_part,
+        }
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Take them off."""

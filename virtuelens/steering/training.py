@@ -53,7 +53,8 @@ class Hold:
         """The penalty of these activations; differentiable. 0 where no token is selected."""
         d = self.direction
         vector = d.vector.to(device=acts.device, dtype=torch.float32)
-        along = (acts.float() @ vector - d.center) / (d.scale or 1.0)  # [batch pos]
+        with torch.autocast(acts.device.type, enabled=False):  # it would multiply in bfloat16
+            along = (acts.float() @ vector - d.center) / (d.scale or 1.0)  # [batch pos]
         excess = (along - self.high).relu() + (self.low - along).relu()
         chosen = selection(self.where, seen).to(acts.device)
         total: Tensor = (excess.square() * chosen).sum() / chosen.sum().clamp(min=1)
