@@ -232,6 +232,14 @@ def test_a_stream_comes_as_it_is_made_and_can_be_given_up(stories: HookedModel) 
     assert n_hooks() == before
 
 
+def test_a_temperature_next_to_nothing_is_greedy(llama: HookedModel) -> None:
+    """Logits over it are infinite or no numbers, and the likeliest token is still the answer."""
+    greedy = [g.ids for g in llama.generate(PROMPTS, max_new_tokens=6)]
+    for tiny in (1e-29, 1e-40, 1e-300):
+        found = llama.generate(PROMPTS, max_new_tokens=6, temperature=tiny)
+        assert [g.ids for g in found] == greedy
+
+
 def test_only_the_likeliest_tokens_are_drawn(llama: HookedModel) -> None:
     """top_k and top_p, against the sorted probabilities; top_k 1 is greedy; bad values are said."""
     logits = llama.run(llama.batch([llama.encode(PROMPTS[0])]), logits=True).logits[0, -1]

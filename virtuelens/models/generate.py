@@ -20,6 +20,8 @@ from virtuelens.models.points import Place
 from virtuelens.models.run import Batch, Edit, Seen, accepted, hooks, pad
 
 ROWS_AT_ONCE = 32
+COLDEST = 1e-30
+"""Temperature below which logits over it are no numbers any more: what is asked for is greedy."""
 _UNFINISHED = "\ufffd"  # what a tokenizer shows for a character of which bytes are missing
 _MOST_UNFINISHED = 3  # bytes of a character that still lacks one
 
@@ -290,7 +292,7 @@ def choose(
     if not torch.isfinite(logits.amax(-1)).all():
         raise NotFiniteError("The model's logits are not numbers: lower the strength of its edits, "
                              "or, if it has none, load it with dtype='float32'.")
-    if how.temperature <= 0:
+    if how.temperature < COLDEST:
         return [int(i) for i in logits.argmax(-1)]
     probs = _likeliest((logits.float() / how.temperature).softmax(-1), how).cpu()
     return [int(torch.multinomial(p, 1, generator=g))

@@ -15,7 +15,7 @@ from virtuelens.errors import DiskError
 
 
 class Trail:
-    """A file that lines are added to, readable by its owner alone."""
+    """A file that lines are added to; one that is made is readable by its owner alone."""
 
     def __init__(self, path: Path) -> None:
         """Open the file, or make it.

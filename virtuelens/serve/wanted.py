@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from virtuelens.errors import HookPointError, ServeError, SteeringError, TextTooLongError
-from virtuelens.models.generate import Sampling
+from virtuelens.models.generate import COLDEST, Sampling
 from virtuelens.probing.monitor import Monitor, Watch, check_monitor
 from virtuelens.serve.bodies import ChatBody, CompletionBody
 from virtuelens.serve.engine import Task
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 DEFAULT_TEMPERATURE = 1.0
 """OpenAI's."""
-
-COLDEST = 1e-30
-"""Temperature below which logits over it are no numbers any more: what is asked for is greedy."""
 
 
 class UnknownModelError(ServeError):
