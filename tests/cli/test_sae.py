@@ -102,3 +102,11 @@ def test_what_is_wrong_is_one_line(arguments: list[str], says: str) -> None:
     assert isinstance(result.exception, VirtueLensError)
     assert says in str(result.exception)
     assert "\n" not in str(result.exception)
+
+
+def test_a_seed_below_zero_is_refused_before_anything_is_loaded() -> None:
+    """As a wrong option, not by numpy after the search."""
+    done = CliRunner().invoke(
+        app, ["search", "organism:no-such", "no-such", "no-such", "--seed", "-1"])
+    assert done.exit_code == 2
+    assert "x>=0" in done.output

@@ -11,6 +11,7 @@ from virtuelens import storage
 from virtuelens.concepts.pack import load_concept
 from virtuelens.errors import SaeError
 from virtuelens.models import HookedModel, load_model
+from virtuelens.models.run import Seen
 from virtuelens.sparse_coding import (
     Card,
     Sae,
@@ -21,6 +22,8 @@ from virtuelens.sparse_coding import (
     rank_features,
     write_cards,
 )
+from virtuelens.sparse_coding.features import token_acts
+from virtuelens.values.texts import Text
 
 TEXTS = cyclic_texts(40, seed=6)
 
@@ -38,12 +41,14 @@ def card(tiny: HookedModel, sae: Sae) -> Card:
 
 
 def of_tokens(model: HookedModel, feature: int) -> torch.Tensor:
-    """The feature at every token, text by text, each run by itself."""
+    """The feature at every token but the first, text by text, each run by itself."""
     runs = [model.run(model.batch([model.encode(t)]), read=[POINT]).acts[POINT][0] for t in TEXTS]
-    return torch.cat([r[:, feature].relu() for r in runs])
+    return torch.cat([r[1:, feature].relu() for r in runs])
 
 
-def test_density_and_histogram_are_those_of_all_tokens(tiny: HookedModel, card: Card) -> None:
+def test_density_and_histogram_are_those_of_all_tokens_but_the_first(
+    tiny: HookedModel, card: Card
+) -> None:
     """Every active token is in one bin."""
     acts = of_tokens(tiny, 3)
     assert card.n_tokens == len(acts)
@@ -59,7 +64,7 @@ def test_bands_hold_every_text_in_which_it_is_active(
     tiny: HookedModel, sae: Sae, card: Card
 ) -> None:
     """Once, strongest band first, with passages from inside the band; the top as `passages`."""
-    peaks = feature_matrix(tiny, sae, TEXTS, position="tokens", pool="max")[:, 3]
+    peaks = torch.stack([a[:, 0].max() for a in token_acts(tiny, sae, [3], TEXTS)[1]])
     assert sum(b.n for b in card.bands) == int((peaks > 0).sum())
     assert [b.low for b in card.bands] == sorted((b.low for b in card.bands), reverse=True)
     for band in card.bands:
@@ -139,8 +144,9 @@ def test_a_silent_feature_has_an_empty_card(tiny: HookedModel, sae: Sae, tmp_pat
     assert (made.density, made.top, made.bands, made.steering) == (0, (), (), None)
     assert sum(made.histogram.counts) == 0
     write_cards([made], tmp_path / "cards")
-    with pytest.raises(SaeError, match="needs texts"):
-        make_cards(tiny, sae, [1], [])
+    for few in ([], [Text(raw="w1")]):
+        with pytest.raises(SaeError, match="needs texts"):
+            make_cards(tiny, sae, [1], few)
     with pytest.raises(SaeError, match="there is no 64"):
         make_cards(tiny, sae, [64], TEXTS)
 
@@ -170,3 +176,22 @@ def test_concept_scores_are_those_of_the_search_and_files_read_back(tmp_path: Pa
     stored = storage.read_table(tmp_path / "cards" / "cards.parquet")
     assert stored["feature"].tolist() == features
     assert json.loads(stored["top"].iloc[1]) == json.loads(json.dumps(made[1].to_json()))["top"]
+
+
+def test_a_first_token_out_of_all_proportion_changes_no_card(
+    tiny: HookedModel, sae: Sae, card: Card
+) -> None:
+    """Attention is parked there: its norm would be the largest activation and the steering dose."""
+
+    class Shout:
+        """A hundred times what the first token writes, at the SAE's point."""
+
+        point = POINT
+
+        def __call__(self, acts: torch.Tensor, seen: Seen) -> torch.Tensor:
+            return torch.where((seen.index == 0)[..., None], 100 * acts, acts)
+
+    with tiny.editing([Shout()]):
+        made = make_cards(tiny, sae, [3], TEXTS)[0]
+    assert (made.largest, made.density, made.top) == (card.largest, card.density, card.top)
+    assert made.histogram == card.histogram

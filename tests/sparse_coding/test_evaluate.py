@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 from tests.sparse_coding.conftest import cyclic_texts, identity_sae
 from virtuelens import storage
 from virtuelens.cli.app import app
-from virtuelens.errors import SaeError
+from virtuelens.errors import NotFiniteError, SaeError
 from virtuelens.models import HookedModel
 from virtuelens.sparse_coding import evaluate, load_sae, write_evaluation
 from virtuelens.sparse_coding.evaluate import Reconstruction, Replacement
+from virtuelens.values.texts import Text
 
 TEXTS = cyclic_texts(60, seed=9)
 
@@ -83,6 +84,25 @@ def test_one_text_is_too_few(tiny: HookedModel, tmp_path: Path) -> None:
     """There would be no interval."""
     with pytest.raises(SaeError, match="two texts"):
         evaluate(tiny, load_sae(identity_sae(tmp_path / "sae")), TEXTS[:1])
+
+
+def test_texts_in_which_no_counted_token_predicts_another(
+    tiny: HookedModel, tmp_path: Path
+) -> None:
+    """The first of two tokens is left out and the last predicts nothing: they are no evaluation."""
+    short = [Text(raw="w1 w2"), Text(raw="w3 w4")]
+    sae = load_sae(identity_sae(tmp_path / "sae"))
+    with pytest.raises(SaeError, match="three tokens or more, there are 0"):
+        evaluate(tiny, sae, short)
+    assert evaluate(tiny, sae, [*TEXTS, *short]).n_texts == len(TEXTS)
+
+
+def test_a_model_that_overflows_has_no_evaluation(tiny: HookedModel, tmp_path: Path) -> None:
+    """NaN would go through to every figure, with intervals without end."""
+    sae = load_sae(identity_sae(tmp_path / "sae"))
+    nowhere = Replacement(sae.point, torch.full((32,), float("nan")))
+    with tiny.editing([nowhere]), pytest.raises(NotFiniteError, match=r"NaN .*hook_resid_post"):
+        evaluate(tiny, sae, TEXTS)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

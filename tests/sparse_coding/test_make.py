@@ -289,6 +289,9 @@ def test_a_broken_line_is_named_by_number(tmp_path: Path) -> None:
     path.write_text('{"text": "a"}\n\n{"txt": "b"}\n')
     with pytest.raises(SaeError, match=r"texts\.jsonl:3"):
         read_texts(Data("file", str(path), texts=1, held_out=1))
+    path.write_text("[" * 100_000)
+    with pytest.raises(SaeError, match=r"texts\.jsonl:1"):
+        read_texts(Data("file", str(path), texts=1, held_out=1))
     path.write_bytes(b"PAR1\xff\xfe\x00")
     with pytest.raises(SaeError, match=r"texts\.jsonl .*UTF-8"):
         read_texts(Data("file", str(path), texts=1, held_out=1))
@@ -322,6 +325,12 @@ def test_shipped_recipes_are_valid() -> None:
     (("steps = 2000", "steps = 0"), "training.steps is 0"),
     (("batch = 1024", "batch = 0"), "training.batch is 0"),
     (("lr = 1e-3", "lr = -1e-3"), "training.lr is -0.001"),
+    (("k = 8", "k = 8\nsparsity = 0.1"), "sae.sparsity has no effect"),
+    (("k = 8", "k = 8\nwidths = [16, 256]"), "sae.widths has no effect"),
+    (('"batchtopk"', '"standard"\nsparsity = 0.1'), "sae.k has no effect"),
+    (('"batchtopk"', '"matryoshka_batchtopk"'), r"sae.widths is \[\]"),
+    (('"batchtopk"', '"matryoshka_batchtopk"\nwidths = [64, 16, 256]'), "growing widths"),
+    (('"batchtopk"', '"matryoshka_batchtopk"\nwidths = [16, 64]'), "last of them"),
 ])
 def test_a_broken_recipe_is_named(tmp_path: Path, change: tuple[str, str], says: str) -> None:
     """Missing, mistyped, unknown, newer, no TOML, out of range."""

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from virtuelens import stats
+from virtuelens.errors import NotFiniteError
 from virtuelens.sparse_coding.rank import fitting_rows, rank_features
 
 
@@ -46,3 +47,11 @@ def test_without_a_planted_feature_nothing_beats_the_null() -> None:
         found = rank_features(acts, labels, groups=groups, pairs=pairs, n_permutations=50)
         beats += found.table["p"].iloc[0] <= 0.05
     assert beats <= 2
+
+
+def test_a_feature_that_is_no_number_is_said() -> None:
+    """It would be taken for one that does not vary, and left out of the search without a word."""
+    acts, labels, groups, pairs = _acts(0, 3.0)
+    acts[5, 17] = np.nan
+    with pytest.raises(NotFiniteError, match="float32"):
+        rank_features(acts, labels, groups=groups, pairs=pairs)

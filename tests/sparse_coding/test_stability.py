@@ -6,13 +6,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.sparse_coding.conftest import identity_sae, save_sae
+from tests.sparse_coding.conftest import cyclic_texts, identity_sae, save_sae
 from tests.sparse_coding.test_make import RECIPE, write_texts
 from virtuelens import storage
 from virtuelens.errors import SaeError
 from virtuelens.models import HookedModel
-from virtuelens.sparse_coding import compare_seeds, load_sae, make_saes
-from virtuelens.sparse_coding.stability import matched_cosines
+from virtuelens.models.run import Seen
+from virtuelens.sparse_coding import (
+    compare_seeds,
+    evaluate,
+    feature_matrix,
+    load_sae,
+    make_saes,
+)
+from virtuelens.sparse_coding.stability import live_features, matched_cosines
 
 
 def unit_rows(n: int, d: int, seed: int) -> torch.Tensor:
@@ -99,3 +106,24 @@ def test_several_seeds_train_once_and_are_compared(tiny: HookedModel, tmp_path: 
         make_saes(recipe, out, seeds=(3, 3), model=tiny)
     with pytest.raises(SaeError, match="one SAE"):
         make_saes(recipe, out / "seed-3", seeds=(3, 5), model=tiny)
+
+
+def test_live_is_what_an_evaluation_does_not_call_dead(tiny: HookedModel, tmp_path: Path) -> None:
+    """A feature that only the first token wakes is dead in both."""
+    texts = cyclic_texts(30, seed=5)
+    sae = load_sae(identity_sae(tmp_path / "sae"))
+    sae.module.b_enc.data[:10] = -50
+
+    class Shout:
+        """The first token is large in every coordinate."""
+
+        point = sae.point
+
+        def __call__(self, acts: torch.Tensor, seen: Seen) -> torch.Tensor:
+            return torch.where((seen.index == 0)[..., None], torch.full_like(acts, 100), acts)
+
+    with tiny.editing([Shout()]):
+        live = live_features(tiny, sae, texts)
+        assert (feature_matrix(tiny, sae, texts, position="tokens")[:, :10] > 0).all()
+        assert not live[:10].any() and live[10:].any()
+        assert int((~live).sum()) == evaluate(tiny, sae, texts).dead_features

@@ -193,7 +193,7 @@ def search(
     each_token: Annotated[bool, typer.Option("--each-token", help="Every chosen token is a row of "
         "its own; by default a text's largest activation counts.")] = False,
     n: Annotated[int, typer.Option(min=1, help="How many features to show.")] = 10,
-    seed: Annotated[int, typer.Option(help="Of the split, the intervals and the null.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split, the intervals and the null.")] = 0,
     json: Json = False,
 ) -> None:
     """Rank all features by held-out AUROC for a concept, against the null of the search."""

@@ -119,9 +119,11 @@ class ConceptScore:
 class Card:
     """One feature of one SAE on one model and set of texts.
 
-    density: share of tokens at which it is active. logits: of its decoder row (scaled by the final
-    norm's weights, centred over the vocabulary) through the unembedding, per unit of activation.
-    nearest: features by cosine of decoder rows. steering: None where the feature is silent.
+    n_tokens: the first of each text left out, as in an evaluation (it counts in the steering effect
+    alone). density: share of them at which the feature is active. logits: of its decoder row
+    (scaled by the final norm's weights, centred over the vocabulary) through the unembedding, per
+    unit of activation. nearest: features by cosine of decoder rows. steering: None where the
+    feature is silent.
     """
 
     sae: str
@@ -165,9 +167,11 @@ def make_cards(
     text.
     """
     check_autoencoder(sae)
-    if not texts:
-        raise SaeError("A card needs texts to read the feature on: give at least one.")
     encoded, acts = token_acts(model, sae, features, texts)
+    if not any(len(e.ids) > 1 for e in encoded):
+        raise SaeError(
+            "A card needs texts to read the feature on: give at least one, of two tokens or more."
+        )
     scores = [_concept_scores(model, sae, features, c, n_permutations=n_permutations, seed=seed)
               for c in concepts]
     rows = sae.W_dec.detach().float()
@@ -175,7 +179,7 @@ def make_cards(
     cards = []
     for column, feature in enumerate(features):
         mine = [a[:, column] for a in acts]
-        flat = torch.cat(mine).numpy()
+        flat = torch.cat([a[1:] for a in mine]).numpy()
         largest = float(flat.max(initial=0.0))
         positive, negative = _logits(model, rows[feature])
         cosines = unit @ unit[feature]
@@ -183,7 +187,7 @@ def make_cards(
         near = cosines.argsort(descending=True, stable=True)[:N_TOP].tolist()
         cards.append(Card(
             sae=sae.name, model=model.info.name, point=sae.point, feature=feature,
-            n_texts=len(encoded), n_tokens=len(flat), density=float((flat > 0).mean()),
+            n_texts=len(encoded), n_tokens=len(flat), density=float((flat != 0).mean()),
             largest=largest, histogram=_histogram(flat, largest),
             top=_strongest(encoded, mine), bands=_bands(encoded, mine, largest, seed),
             positive_logits=positive, negative_logits=negative,

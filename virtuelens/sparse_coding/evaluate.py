@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from virtuelens import stats, storage
-from virtuelens.errors import SaeError
-from virtuelens.sparse_coding.features import batches
+from virtuelens.errors import NotFiniteError, SaeError
+from virtuelens.sparse_coding.features import batches, counted
 from virtuelens.sparse_coding.sae import Sae, check_autoencoder, check_fits, encode, reconstruct
 from virtuelens.values.estimates import Estimate
 from virtuelens.values.texts import Text
@@ -135,14 +135,18 @@ def evaluate(
 
     progress: called with tokens done and tokens in all.
 
-    Raises: ModelMismatchError, SaeError: not this model's SAE, or fewer than two texts.
+    Raises: ModelMismatchError, SaeError: not this model's SAE, or fewer than two texts of three
+    tokens. NotFiniteError: the model overflows at the SAE's point.
     """
     check_autoencoder(sae)
     check_fits(sae, model)
     encoded = [model.encode(text) for text in texts]
-    encoded = [e for e in encoded if len(e.ids) > 1]  # a single token predicts nothing
+    encoded = [e for e in encoded if len(e.ids) > 2]  # one token that counts has to predict another
     if len(encoded) < 2:
-        raise SaeError(f"An evaluation needs at least two texts, there are {len(encoded)}.")
+        raise SaeError(
+            "An evaluation needs at least two texts of three tokens or more, there are "
+            f"{len(encoded)}."
+        )
     total = sum(len(e.ids) - 1 for e in encoded)
     mean = _mean_activation(model, sae, encoded, batch_tokens)
     sums, counts, done = [], torch.zeros(sae.d_sae), 0
@@ -150,7 +154,7 @@ def evaluate(
         rows, active = _measure(model, sae, batch, mean)
         sums.append(rows)
         counts += active
-        done += int(_counted(batch).sum())
+        done += int(counted(batch).sum())
         progress(done, total)
     per_text = {key: np.concatenate([s[key] for s in sums]) for key in sums[0]}
     return _evaluation(model, sae, per_text, counts / total, seed=seed)
@@ -163,16 +167,16 @@ def _measure(
     clean = model.run(batch, read=[sae.point], logits=True)
     acts = clean.acts[sae.point].float()
     feature_acts = encode(sae, acts)
-    counted = _counted(batch)
-    active = (feature_acts != 0) & counted[..., None].to(feature_acts.device)
+    counts = counted(batch)  # [batch pos]
+    active = (feature_acts != 0) & counts[..., None].to(feature_acts.device)
     error = (acts - reconstruct(sae, acts).to(acts)).square().sum(-1)  # [batch pos]
     spread = (acts - mean).square().sum(-1)
     reference = _logprobs(clean.logits)
-    predicts = counted[:, :-1] & batch.real[:, 1:]
+    predicts = counts[:, :-1] & batch.real[:, 1:]
     rows = {
-        "tokens": counted.sum(-1), "predicted": predicts.sum(-1),
+        "tokens": counts.sum(-1), "predicted": predicts.sum(-1),
         "l0": active.sum((-1, -2)),
-        "error": (error * counted).sum(-1), "spread": (spread * counted).sum(-1),
+        "error": (error * counts).sum(-1), "spread": (spread * counts).sum(-1),
         "ce_clean": (_cross_entropy(reference, batch) * predicts).sum(-1),
     }
     edits: dict[str, Edit] = {
@@ -184,7 +188,7 @@ def _measure(
         spliced = _logprobs(model.run(batch, edits=[edit], logits=True).logits)
         kl = (reference.exp() * (reference - spliced)).sum(-1)
         rows[f"ce_{name}"] = (_cross_entropy(spliced, batch) * predicts).sum(-1)
-        rows[f"kl_{name}"] = (kl * counted).sum(-1)
+        rows[f"kl_{name}"] = (kl * counts).sum(-1)
     return (
         {key: value.double().cpu().numpy() for key, value in rows.items()},
         active.sum((0, 1)).float().cpu(),
@@ -244,15 +248,15 @@ def _mean_activation(
 ) -> Float[Tensor, " d_model"]:
     total, n = torch.zeros(sae.d_in, dtype=torch.float64), 0
     for _, batch in batches(model, encoded, batch_tokens):
-        acts = model.run(batch, read=[sae.point]).acts[sae.point][_counted(batch)]  # [n d_model]
+        acts = model.run(batch, read=[sae.point]).acts[sae.point][counted(batch)]  # [n d_model]
         total += acts.double().sum(0).cpu()
         n += len(acts)
+    if not total.isfinite().all():
+        raise NotFiniteError(
+            f"NaN or infinity at {sae.point} of {model.info.name}: load the model in float32, or "
+            "check its weights."
+        )
     return (total / n).float().to(model.hf.device)
-
-
-def _counted(batch: "Batch") -> Bool[Tensor, "batch pos"]:
-    """Every real token but the first of each text."""
-    return batch.real & (batch.seen.index > 0)
 
 
 def _logprobs(logits: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from virtuelens.activations.positions import POSITIONS
@@ -126,7 +126,7 @@ def passages(
 ) -> dict[int, tuple[Passage, ...]]:
     """For each feature the `n` texts in which it is strongest, strongest first.
 
-    A feature that is silent on all texts has none.
+    A feature that is silent on all texts has none. A text's first token counts as silent.
 
     Raises: ModelMismatchError, SaeError: not this model's SAE, or no such feature.
     """
@@ -152,6 +152,9 @@ def token_acts(
 ) -> tuple[list["Encoded"], list[Float[Tensor, "_ chosen"]]]:
     """The texts as tokens, and the features' activations at each of them (fp32, on the CPU).
 
+    A text's first token has 0: it is left out here as it is of an evaluation (see `evaluate`), or
+    the strongest token of most features would be this one.
+
     Raises: ModelMismatchError, SaeError: not this model's SAE, or no such feature.
     """
     check_fits(sae, model)
@@ -162,7 +165,13 @@ def token_acts(
         chosen = some(model.run(batch, read=[sae.point]).acts[sae.point]).float().cpu()
         for i, row in enumerate(rows):
             acts[row] = chosen[i, : len(encoded[row].ids)]
+            acts[row][:1] = 0
     return encoded, acts
+
+
+def counted(batch: "Batch") -> Bool[Tensor, "batch pos"]:
+    """Every real token but the first of each text."""
+    return batch.real & (batch.seen.index > 0)
 
 
 def batches(

@@ -243,7 +243,7 @@ def _file_texts(data: Data) -> list[Text]:
             continue
         try:
             text = json.loads(line)["text"]
-        except (json.JSONDecodeError, KeyError, TypeError):
+        except (ValueError, RecursionError, KeyError, TypeError):
             text = None
         if not isinstance(text, str):
             raise SaeError(f'{path}:{number}: expected an object with "text": a string.')

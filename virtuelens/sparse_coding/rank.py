@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 
 from virtuelens import stats
 from virtuelens.concepts.splits import fit_test_groups
-from virtuelens.errors import SaeError
+from virtuelens.errors import NotFiniteError, SaeError
 from virtuelens.values.estimates import Estimate
 
 if TYPE_CHECKING:
@@ -82,9 +82,15 @@ def rank_features(
     pairs: which examples belong together; where there are no pairs, pass `groups`.
     seed: of the split (the same as a probe's with this seed), the bootstrap and the null.
 
-    Raises: SaeError: one class only on a side of the split, or no feature varies.
+    Raises: SaeError: one class only on a side of the split, or no feature varies. NotFiniteError:
+    NaN or infinity in `feature_acts`.
     """
     acts, labels = np.asarray(feature_acts), np.asarray(labels)
+    if not np.isfinite(acts).all():  # such a feature would count as one that does not vary
+        raise NotFiniteError(
+            "NaN or infinity in the feature activations: load the model in float32, or check its "
+            "weights."
+        )
     fit = fitting_rows(groups, labels, seed)
     live = np.flatnonzero(np.ptp(acts[fit], axis=0) > 0)
     # the true labels are the first of all labellings, so that features are ranked only once

@@ -2,6 +2,7 @@
 
 import tomllib
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,8 @@ SCHEMA: Literal[1] = 1
 Architecture = Literal[
     "standard", "topk", "batchtopk", "matryoshka_batchtopk", "jumprelu", "gated"
 ]
-WITH_K = ("topk", "batchtopk", "matryoshka_batchtopk")
+NESTED = "matryoshka_batchtopk"
+WITH_K = ("topk", "batchtopk", NESTED)
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Recipe:
             raise ValueError(f"sae.k is missing: {self.sae.architecture} needs it")
         if self.sae.architecture not in WITH_K and self.sae.sparsity is None:
             raise ValueError(f"sae.sparsity is missing: {self.sae.architecture} needs it")
+        self._check_unused()
         least: dict[str, tuple[float, float]] = {
             "data.texts": (self.data.texts, 1), "sae.d_sae": (self.sae.d_sae, 1),
             "data.held_out": (self.data.held_out, 2),  # fewer have no interval
@@ -102,6 +105,26 @@ class Recipe:
         if self.sae.k is not None and not 1 <= self.sae.k <= self.sae.d_sae:
             raise ValueError(
                 f"sae.k is {self.sae.k}: expected 1 to sae.d_sae, which is {self.sae.d_sae}")
+        widths = self.sae.widths
+        if self.sae.architecture == NESTED and not (
+            widths and widths[0] >= 1 and widths[-1] == self.sae.d_sae
+            and all(a < b for a, b in pairwise(widths))
+        ):
+            raise ValueError(
+                f"sae.widths is {list(widths)}: {NESTED} needs growing widths, the last of them "
+                f"sae.d_sae, which is {self.sae.d_sae}")
+
+    def _check_unused(self) -> None:
+        """SAELens passes over a setting that its architecture does not have."""
+        shape = self.sae
+        unused = {
+            "k": shape.k is not None and shape.architecture not in WITH_K,
+            "sparsity": shape.sparsity is not None and shape.architecture in WITH_K,
+            "widths": bool(shape.widths) and shape.architecture != NESTED,
+        }
+        for name, is_unused in unused.items():
+            if is_unused:
+                raise ValueError(f"sae.{name} has no effect: {shape.architecture} has none")
 
 
 def load_recipe(name: str | Path) -> Recipe:

@@ -1,6 +1,7 @@
 """Do SAEs of other seeds find the same features? Decoder rows matched one to one, by cosine.
 
-1. Features that are silent on the held-out texts are left out: their rows say nothing.
+1. Features that are dead on the held-out texts (as in `evaluate`) are left out: their rows say
+   nothing.
 2. Rows of two SAEs are matched one to one so that the sum of cosines is largest (Hungarian
    algorithm); with more than `MOST_MATCHED` features each takes its closest row instead, which is
    an upper bound, since a row may serve several.
@@ -22,8 +23,8 @@ from torch import Tensor
 
 from virtuelens import stats, storage
 from virtuelens.errors import SaeError
-from virtuelens.sparse_coding.features import feature_matrix
-from virtuelens.sparse_coding.sae import Sae
+from virtuelens.sparse_coding.features import batches, counted
+from virtuelens.sparse_coding.sae import Sae, check_fits, encode
 from virtuelens.values.estimates import Estimate
 from virtuelens.values.texts import Text
 
@@ -129,9 +130,18 @@ def matched_cosines(
     return out, "one to one"
 
 
+@torch.no_grad()
 def live_features(model: "HookedModel", sae: Sae, texts: Sequence[Text]) -> Bool[Tensor, " d_sae"]:
-    """Which features are active at least once on the texts."""
-    return (feature_matrix(model, sae, texts, position="tokens", pool="max") > 0).any(0)
+    """Which features are active at least once on the texts, their first tokens left out.
+
+    Raises: ModelMismatchError, SaeError: not this model's SAE.
+    """
+    check_fits(sae, model)
+    live = torch.zeros(sae.d_sae, dtype=torch.bool)
+    for _, batch in batches(model, [model.encode(text) for text in texts], 4096):
+        acts = model.run(batch, read=[sae.point]).acts[sae.point][counted(batch)]  # [n d_model]
+        live |= (encode(sae, acts) != 0).any(0).cpu()
+    return live
 
 
 def write_stability(found: Stability, folder: Path) -> None:
