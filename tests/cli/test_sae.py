@@ -109,4 +109,4 @@ def test_a_seed_below_zero_is_refused_before_anything_is_loaded() -> None:
     done = CliRunner().invoke(
         app, ["search", "organism:no-such", "no-such", "no-such", "--seed", "-1"])
     assert done.exit_code == 2
-    assert "x>=0" in done.output
+    assert "Invalid value for '--seed'" in done.output
