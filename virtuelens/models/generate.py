@@ -251,8 +251,9 @@ def _steps(
     full = bool(real.all())
     for _ in range(how.max_new_tokens):
         acts: dict[str, Tensor] = {}
-        given = {} if full else {"attention_mask": real.long(), "position_ids": seen.index}
-        given |= {"logits_to_keep": 1}
+        given: dict[str, Any] = {"logits_to_keep": 1}
+        if not full:
+            given |= {"attention_mask": real.long(), "position_ids": seen.index}
         on = hooks(hf, places, seen, read=read, edits=edits, into=acts)
         with torch.inference_mode(), fast_matmul(hf), on:
             out = hf(
