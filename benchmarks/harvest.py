@@ -56,9 +56,10 @@ Seconds = dict[str, list[float]]
 def main() -> None:
     """Run all contestants and print the table."""
     args = _arguments()
-    rounds, n_texts = (2, 64) if args.quick else (args.rounds, 256)
+    on_gpu = args.device != "cpu"
+    rounds, n_texts = (2, 64) if args.quick else (args.rounds, 2048 if on_gpu else 256)
     model = make_model(args.shape, dtype=getattr(torch, args.dtype), device=args.device)
-    texts, alike = ragged(n_texts), sharing(256)
+    texts, alike = ragged(n_texts), sharing(n_texts if on_gpu else 256)
     others = peers(model, LAYER)
     _agree(model, others, texts[:24])
     jobs: dict[str, Callable[[], Any]] = {
@@ -71,12 +72,12 @@ def main() -> None:
         **{name: lambda job=job: job(texts) for name, job in others.items()},  # type: ignore[misc]
     }
     counted = dict.fromkeys(jobs, _tokens(texts)) | {SHARED: _tokens(alike)}
-    if not args.quick:
+    if not args.quick and not on_gpu:
         padded = copy.copy(model)
         padded.__dict__["packs"] = False  # as for architectures that cannot be packed
         jobs[PADDED] = lambda: _harvest(padded, texts, POINT)
         counted[PADDED] = counted[OURS]
-    if not args.quick and args.shape != "gpt2":
+    if not args.quick and not on_gpu and args.shape != "gpt2":
         cached = saelens(model, LAYER, texts * 2)
         jobs["SAELens CacheActivationsRunner"] = cached
         counted["SAELens CacheActivationsRunner"] = cached()
@@ -95,6 +96,7 @@ def main() -> None:
             for name, taken in seconds.items()
         },
         **_headline(seconds, counted),
+        **(_shares_of_peak(model, seconds, counted) if on_gpu else {}),
     }
     if not args.json:
         _show(result)
@@ -113,7 +115,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _harvest(model: HookedModel, texts: Sequence[str], points: str) -> Any:
-    return harvest(model, [Text(raw=t) for t in texts], points=points, positions="tokens")
+    return harvest(model, [Text(raw=t) for t in texts], points=points, positions="tokens",
+                   dtype=str(model.hf.dtype).removeprefix("torch."))
 
 
 def _limit(model: HookedModel, n_tokens: int) -> Callable[[], None]:
@@ -176,6 +179,29 @@ def _headline(seconds: Seconds, counted: dict[str, int]) -> dict[str, float]:
         "prefix_ratio": round(ratio(SHARED, OURS), 3),
         "all_layers_cost": round(ratio(LAST, ALL), 3),
     }
+
+
+def _shares_of_peak(
+    model: HookedModel, seconds: Seconds, counted: dict[str, int]
+) -> dict[str, float]:
+    """Arithmetic per second (products with weights only) over that of one large product."""
+    layers = [p for name, p in model.hf.named_parameters()
+              if any(f".{i}." in name for i in range(LAYER + 1)) and p.ndim == 2]
+    per_token = 2 * sum(p.numel() for p in layers)
+    a, b = (torch.randn(8192, 8192, dtype=model.hf.dtype, device=model.hf.device) for _ in "ab")
+    taken = []
+    for _ in range(20):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        a @ b
+        torch.cuda.synchronize()
+        taken.append(time.perf_counter() - start)
+    peak = 2 * 8192**3 / statistics.median(taken)
+    done = {name: per_token * counted[name] / statistics.median(seconds[name])
+            for name in (OURS, LIMIT)}
+    return {"peak_tflops": round(peak / 1e12, 1),
+            "share_of_peak": round(done[OURS] / peak, 3),
+            "limit_share_of_peak": round(done[LIMIT] / peak, 3)}
 
 
 def _tokens(texts: Sequence[str]) -> int:

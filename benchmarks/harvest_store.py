@@ -39,7 +39,7 @@ from harvest_workloads import SHAPES, make_model, ragged
 from virtuelens.activations import memory
 from virtuelens.activations.harvest import harvest, plan
 from virtuelens.activations.plan import default_batch_tokens
-from virtuelens.activations.reading import read
+from virtuelens.activations.reading import read_each
 from virtuelens.activations.request import make_request
 from virtuelens.activations.store import open_store
 from virtuelens.models import HookedModel
@@ -128,8 +128,8 @@ def _writing(tokens: int, dtype: str, out: Path) -> dict[str, Any]:
                         dtype="bfloat16", batch_tokens=BATCH_TOKENS, shard_bytes=SHARD_BYTES)
             else:
                 request = make_request(model, part, points=POINT, positions="tokens")
-                for job in plan(model, request, batch_tokens=BATCH_TOKENS, share_prefixes=True):
-                    read(model, request, job)
+                jobs = plan(model, request, batch_tokens=BATCH_TOKENS, share_prefixes=True)
+                read_each(model, request, jobs, lambda *put: None, dtype=torch.bfloat16)
             seconds[way] += time.perf_counter() - start
     return {"cost": round(seconds["store"] / seconds["nothing"] - 1, 3)}
 

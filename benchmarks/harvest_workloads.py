@@ -35,7 +35,8 @@ def make_model(shape: str, *, dtype: torch.dtype, device: str = "cpu") -> Hooked
             num_hidden_layers=s["n_layers"], num_attention_heads=s["n_heads"],
             num_key_value_heads=s["n_kv"], max_position_embeddings=1024, bos_token_id=0,
             eos_token_id=1, pad_token_id=0)
-    hf = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype).to(device)
+    with torch.device(device):
+        hf = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
     return hook(hf, word_tokenizer(WORDS), name=f"{shape} shape, random weights")
 
 

@@ -1,6 +1,6 @@
 """Logistic probes over all layers: ours beside a loop of scikit-learn's LogisticRegressionCV.
 
-    python benchmarks/probe_sweep.py [--quick] [--json] [--threads 1] [--decay 0.7]
+    python benchmarks/probe_sweep.py [--quick] [--json] [--threads 1] [--decay 0.7] [--device cuda]
     python benchmarks/probe_sweep.py --memory [--rows 20000] [--width 4096] [--json]
     python benchmarks/probe_sweep.py --memory --command logistic_cv [--rows 20000] [--width 4096]
 
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--decay", type=float, default=0.7, help="of the features' spectrum")
+    parser.add_argument("--device", default="cpu", help="where ours computes")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--width", type=int, default=4096)
@@ -81,9 +82,10 @@ def main() -> None:
     else:
         with threadpool_limits(args.threads), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # scikit-learn's, on fits that it leaves unfinished
-            result = compare(4 if args.quick else LAYERS, args.decay)
+            result = compare(4 if args.quick else LAYERS, args.decay, args.device)
     result |= {"threads": args.threads, "torch_threads": torch.get_num_threads(),
-               "machine": f"{platform.machine()}, {os.cpu_count()} cores"}
+               "machine": f"{platform.machine()}, {os.cpu_count()} cores"
+               + (f", {torch.cuda.get_device_name()}" if args.device != "cpu" else "")}
     if not args.json:
         for key, value in result.items():
             print(f"{key:<22}{value}")
@@ -104,19 +106,19 @@ def layer(seed: int, decay: float, n: int = 2 * N, d: int = WIDTH) -> tuple:
     return ((latent * spectrum) @ turn).astype(np.float32), y, groups
 
 
-def compare(n_layers: int, decay: float) -> dict[str, Any]:
+def compare(n_layers: int, decay: float, device: str) -> dict[str, Any]:
     """Both sides over the layers, in turns."""
     seconds = {"ours": 0.0, "sklearn": 0.0}
     cpu = {"ours": 0.0, "sklearn": 0.0}
     rows: list[dict[str, float]] = []
     ratios: list[float] = []
-    _ours(*_fit_part(layer(99, decay)))  # libraries loaded
+    _ours(*_fit_part(layer(99, decay)), device)  # libraries loaded
     for index in range(n_layers):
         X, y, groups = layer(index, decay)
         X_fit, y_fit, folds = _fit_part((X, y, groups))
         held = slice(N, None)
         runs: dict[str, Callable[[], Any]] = {
-            "ours": lambda X=X_fit, y=y_fit, f=folds: _ours(X, y, f),
+            "ours": lambda X=X_fit, y=y_fit, f=folds: _ours(X, y, f, device),
             "sklearn": lambda X=X_fit, y=y_fit, f=folds: _theirs(X, y, f),
         }
         found, took = {}, {}
@@ -152,9 +154,9 @@ def _fit_part(whole: tuple) -> tuple:
     return X[:N], y[:N], groups[:N] % FOLDS
 
 
-def _ours(X: np.ndarray, y: np.ndarray, folds: np.ndarray) -> tuple:
-    fitted = fit_layer(torch.from_numpy(X), y, folds)
-    return fitted.weights.numpy(), fitted.fold_auroc.mean(axis=1), fitted.strength
+def _ours(X: np.ndarray, y: np.ndarray, folds: np.ndarray, device: str) -> tuple:
+    fitted = fit_layer(torch.from_numpy(X).to(device), y, folds)
+    return fitted.weights.cpu().numpy(), fitted.fold_auroc.mean(axis=1), fitted.strength
 
 
 def _theirs(X: np.ndarray, y: np.ndarray, folds: np.ndarray) -> tuple:

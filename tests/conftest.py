@@ -1,5 +1,9 @@
-"""What every test has: shapes in signatures checked, one thread, a tiny model, real ones if any."""
+"""What every test has: shapes in signatures checked, one thread, a tiny model, real ones if any.
 
+Models run on the CPU also where there is a GPU (tests/test_gpu.py asks for it by name).
+"""
+
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from jaxtyping import install_import_hook
+
+os.environ.setdefault("VIRTUELENS_DEVICE", "cpu")
 
 import tests.shapes  # noqa: F401 (the hook looks it up by name)
 

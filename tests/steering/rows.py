@@ -23,7 +23,7 @@ Only a swap needs to know the rows (a source for each), and has a place of its o
 
 def encoder(rows: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
     """Rectified features along the rows, as an SAE has."""
-    return lambda x: (x @ rows.T - 0.2).relu()
+    return lambda x: (x @ rows.T.to(x.device) - 0.2).relu()
 
 
 MAKE: dict[str, Make] = {

@@ -22,8 +22,8 @@ from virtuelens.activations.cluster import Cluster, on_cluster
 from virtuelens.activations.families import Family, find_families, plan_families, plan_rows
 from virtuelens.activations.manifest import DTYPES
 from virtuelens.activations.memory import keeper
-from virtuelens.activations.plan import default_batch_tokens, plan_batches, plan_shards
-from virtuelens.activations.reading import Job, Site, Work, read
+from virtuelens.activations.plan import batch_cost, default_batch_tokens, plan_batches, plan_shards
+from virtuelens.activations.reading import Job, Site, Work, read_each
 from virtuelens.activations.request import Request, about_request, make_request
 from virtuelens.activations.store import open_store
 from virtuelens.activations.writing import begin_store, only_writer
@@ -81,12 +81,12 @@ def harvest(
     """
     if dtype not in DTYPES:
         raise StoreError(f"Unknown dtype {dtype!r}: choose from {', '.join(DTYPES)}.")
-    if batch_tokens is None:
-        batch_tokens = default_batch_tokens(model.info.d_model, model.info.device)
-    if batch_tokens < 1:
+    if batch_tokens is not None and batch_tokens < 1:
         raise ValueError(f"batch_tokens is {batch_tokens}: expected at least 1")
     tell = progress or (lambda done, total: None)
     request = make_request(model, what, points=points, positions=positions)
+    batch_tokens = batch_tokens or default_batch_tokens(
+        model.info.d_model, model.info.device, len(request.points))
     jobs = plan(model, request, batch_tokens=batch_tokens, share_prefixes=share_prefixes)
     about = {"model": model.info.to_json(), **about_request(request, dtype=dtype)}
     if out is None:
@@ -130,12 +130,17 @@ def _into_memory(
                 int(mine["end"].iloc[-1]), model.info.d_model, dtype=dtype
             )
     done = 0
-    for job in jobs:
-        for (point, position), rows in read(model, request, job).items():
-            starts, ends = (column[list(job.texts)] for column in places[position])
-            kept[point, position].index_copy_(0, spans(starts, ends), rows.to(dtype))
-        done += len(job.texts)
+
+    def put(number: int, site: Site, rows: Tensor) -> None:
+        starts, ends = (column[list(jobs[number].texts)] for column in places[site[1]])
+        kept[site].index_copy_(0, spans(starts, ends), rows)
+
+    def count(texts: int) -> None:
+        nonlocal done
+        done += texts
         tell(done, len(request.examples))
+
+    read_each(model, request, jobs, put, dtype=dtype, count=count)
     return Activations(
         info=model.info, index=index, points=request.points, positions=tuple(request.picks),
         concept=request.concept, manifest=about, _read=lambda p, where: kept[p, where],
@@ -172,9 +177,11 @@ def plan(
 ) -> list[Job]:
     """What runs together, in the order to run it: families of texts that begin alike, and others.
 
-    Nothing is shared where the model cannot go on from a prefix. While edits stand texts are padded
-    and nothing is shared: edits may depend on the text that follows.
+    Nothing is shared where the model cannot go on from a prefix, or where a second pass over padded
+    texts costs more than it spares. While edits stand texts are padded and nothing is shared: edits
+    may depend on the text that follows.
     """
+    per_batch = batch_cost(model.info.d_model, model.info.device)
     lengths = request.tokens.lengths
     packed = not model.edited and model.packs
     families: tuple[Family, ...] = ()
@@ -182,12 +189,18 @@ def plan(
         families = find_families([request.tokens.of(t) for t in range(len(lengths))])
     if families and not packed and not model.resumes:
         families = ()
+    shared = []
+    if families and not packed:
+        shared = plan_families(families, lengths, batch_tokens=batch_tokens,
+                               per_batch=2 * per_batch)
+        if sum(f.shared * (len(f.texts) - 1) for f in families) < 2 * per_batch * len(shared):
+            families, shared = (), []
     among = {t for f in families for t in f.texts}
     alone = [t for t in range(len(lengths)) if t not in among]
     if packed:
         rows = plan_rows([*families, *(Family((t,), 0) for t in alone)], lengths,
                          batch_tokens=batch_tokens)
         return [Job.of(row, packed=True) for row in rows]
-    jobs = [Job.of(b) for b in plan_families(families, lengths, batch_tokens=batch_tokens)]
-    batches = plan_batches([lengths[t] for t in alone], batch_tokens=batch_tokens)
-    return jobs + [Job(tuple(alone[i] for i in b)) for b in batches]
+    batches = plan_batches([lengths[t] for t in alone], batch_tokens=batch_tokens,
+                           per_batch=per_batch)
+    return [Job.of(b) for b in shared] + [Job(tuple(alone[i] for i in b)) for b in batches]

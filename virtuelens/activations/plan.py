@@ -34,12 +34,24 @@ CPU_WIDTH, MOST_TOKENS = 2048 * 768, 8192
 Batches of 1,024 to 8,192 tokens are equally fast there (7 layers of 768, 2 cores); memory is not.
 """
 
+GPU_WIDTH, GPU_ROWS, GPU_LAUNCH = 1 << 25, 1 << 28, 1 << 23
+"""On a GPU: numbers of a batch's residual stream at one point, and at all that are read; and what a
+batch costs besides its tokens, in numbers of the stream: starting its kernels takes the processor
+as long as the GPU needs for that many (9 ms for 7 layers of 2,048 on an H100).
+"""
 
-def default_batch_tokens(d_model: int, device: str) -> int:
+
+def default_batch_tokens(d_model: int, device: str, n_points: int = 1) -> int:
     """Tokens of a batch where the user gives none: no more memory than speed asks for."""
     if not device.startswith("cpu"):
-        return MOST_TOKENS
+        fast = min(GPU_WIDTH // d_model, GPU_ROWS // (d_model * n_points))
+        return max(1024, min(1 << 16, fast))
     return max(256, min(MOST_TOKENS, CPU_WIDTH // d_model))
+
+
+def batch_cost(d_model: int, device: str) -> int:
+    """What a batch costs besides its tokens, in tokens."""
+    return PER_BATCH if device.startswith("cpu") else max(PER_BATCH, GPU_LAUNCH // d_model)
 
 
 def plan_batches(

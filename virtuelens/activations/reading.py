@@ -6,12 +6,16 @@
 3. Where the model allows it, the texts of a job stand end to end in one row (`models.packed`), each
    beginning before what goes on from it; else they are padded, and beginnings run first.
 4. Means are taken over a text's rows, in fp32.
+5. On a GPU the next batch runs while the last one's rows travel and are put where they belong.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -22,6 +26,7 @@ from virtuelens.activations.request import Request
 from virtuelens.activations.writing import Unfinished
 from virtuelens.errors import NotFiniteError
 from virtuelens.models.packed import pack
+from virtuelens.models.run import to_device
 
 if TYPE_CHECKING:
     from virtuelens.models import HookedModel
@@ -29,6 +34,8 @@ if TYPE_CHECKING:
 
 Site = tuple[str, str]
 """Hook point and position."""
+
+AHEAD, HANDS = 2, 8  # jobs given to a GPU whose rows are not put away yet, by so many threads
 
 
 @dataclass(frozen=True)
@@ -61,24 +68,117 @@ class _Chosen:
     counts: dict[str, list[int]]
 
 
-def read(model: "HookedModel", request: Request, job: Job) -> dict[Site, Tensor]:
-    """The rows of the job's texts at every site, the texts one after the other (CPU).
+Put = Callable[[int, Site, Tensor], None]
+"""Number of a job, site, and the rows of the job's texts there, text after text (CPU)."""
+
+
+def read_each(
+    model: "HookedModel",
+    request: Request,
+    jobs: Sequence[Job],
+    put: Put,
+    *,
+    dtype: torch.dtype = torch.float32,
+    count: Callable[[int], None] = lambda texts: None,
+) -> None:
+    """Run job after job and `put` what was read, each site once a job, in no certain order.
+
+    dtype: of the rows. count: called after each job with the number of its texts.
 
     Raises: NotFiniteError: naming hook point and example.
     """
+    if model.hf.device.type != "cuda":
+        for number, job in enumerate(jobs):
+            started = _start(model, request, job, dtype)
+            for site in list(started.rows):
+                put(number, site, started.wait(site))
+            count(len(job.texts))
+        return
+
+    def finish(number: int, started: _Started, site: Site) -> None:
+        put(number, site, started.wait(site))
+
+    with ThreadPoolExecutor(HANDS) as hands:
+        waiting: deque[tuple[Job, list[Future[None]]]] = deque()
+
+        def settle(job: Job, puts: list[Future[None]]) -> None:
+            for one in puts:
+                one.result()
+            count(len(job.texts))
+
+        for number, job in enumerate(jobs):
+            started = _start(model, request, job, dtype)
+            waiting.append((job, [hands.submit(finish, number, started, site)
+                                  for site in list(started.rows)]))
+            if len(waiting) > AHEAD:
+                settle(*waiting.popleft())
+        for one in waiting:
+            settle(*one)
+
+
+@dataclass(frozen=True)
+class _Started:
+    """A job that was given to the device: its rows are right once `events` have come.
+
+    sums: of all the numbers read at each point, as the device finds them.
+    """
+
+    request: Request
+    job: Job
+    chosen: "_Chosen"
+    rows: dict[Site, Tensor]
+    sums: dict[str, Tensor]
+    events: Sequence[torch.Event]
+
+    def wait(self, site: Site) -> Tensor:
+        """The rows at a site; they can be had once.
+
+        Raises: NotFiniteError.
+        """
+        for event in self.events:
+            event.synchronize()
+        rows = self.rows.pop(site)
+        if not torch.isfinite(self.sums[site[0]]):
+            self._find_not_finite(site, rows)
+        return rows
+
+    def _find_not_finite(self, site: Site, rows: Tensor) -> None:
+        """Look closely: the sum may have overflowed by itself, or another position be meant."""
+        finite, counts = torch.isfinite(rows).all(-1), self.chosen.counts[site[1]]
+        if finite.all():
+            return
+        row = int((~finite).nonzero()[0])
+        of_text = [1] * len(counts) if len(finite) == len(counts) else counts
+        text = int(np.searchsorted(np.cumsum(of_text), row, side="right"))
+        example = self.request.examples[self.job.texts[text]]
+        raise NotFiniteError(
+            f"NaN or infinity at {site[0]} in example {example.id!r}: the model overflows there. "
+            "Load it in another precision (dtype='float32'), or check its weights."
+        )
+
+
+def _start(
+    model: "HookedModel", request: Request, job: Job, dtype: torch.dtype
+) -> _Started:
     chosen = _chosen(request, job.texts)
     way = _packed if job.packed else _shared if job.families else _plain
-    rows = way(model, request, job, chosen)
-    out: dict[Site, Tensor] = {}
+    found = way(model, request, job, chosen)
+    rows: dict[Site, Tensor] = {}
     for point in request.points:
-        _check_finite(request, job, chosen, point, rows[point])
         start = 0
         for position, counts in chosen.counts.items():
-            mine = rows[point][start : start + sum(counts)]
+            mine = found[point][start : start + sum(counts)]
             start += sum(counts)
             pooled = POSITIONS[position].pooled and len(mine) > len(counts)
-            out[point, position] = (_means(mine, counts) if pooled else mine).cpu()
-    return out
+            mine = _means(mine, counts) if pooled else mine
+            # a GPU's rows are fetched into pinned memory, which is not waited for
+            rows[point, position] = mine.to(dtype).to("cpu", non_blocking=mine.is_cuda)
+    # one pass without a copy
+    sums = {p: acts.sum(dtype=torch.float32).to("cpu", non_blocking=acts.is_cuda)
+            for p, acts in found.items()}
+    devices = {acts.device for acts in found.values() if acts.is_cuda}
+    events = [torch.cuda.current_stream(device).record_event() for device in devices]
+    return _Started(request, job, chosen, rows, sums, events)
 
 
 @dataclass(frozen=True)
@@ -100,17 +200,17 @@ class Work:
 
         count: called after each job with the number of its texts.
         """
-        rows = self.store.room({
-            position: sum(self.request.n_rows(position, t) for job in self.shards[number]
-                          for t in job.texts)
-            for position in self.request.picks
-        })
-        filled = dict.fromkeys(rows, 0)
-        for job in self.shards[number]:
-            for site, found in read(model, self.request, job).items():
-                rows[site][filled[site] : filled[site] + len(found)] = found
-                filled[site] += len(found)
-            count(len(job.texts))
+        sizes = {p: [sum(self.request.n_rows(p, t) for t in job.texts)
+                     for job in self.shards[number]] for p in self.request.picks}
+        firsts = {p: np.cumsum([0, *n]) for p, n in sizes.items()}
+        rows = self.store.room({p: sum(n) for p, n in sizes.items()})
+
+        def put(job: int, site: Site, new: Tensor) -> None:
+            first = int(firsts[site[1]][job])
+            rows[site][first : first + len(new)] = new
+
+        read_each(model, self.request, self.shards[number], put, dtype=self.store.dtype,
+                  count=count)
         return self.store.write(number, rows)
 
 
@@ -190,7 +290,7 @@ def _at(
     acts: Float[Tensor, "batch pos d_model"], places: Int[Tensor, " n"]
 ) -> Float[Tensor, "n d_model"]:
     # layers of one model may lie on several devices
-    return acts.reshape(-1, acts.shape[-1]).index_select(0, places.to(acts.device))
+    return acts.reshape(-1, acts.shape[-1]).index_select(0, to_device(places, acts.device))
 
 
 def _joined(
@@ -210,20 +310,3 @@ def _means(
     lengths = torch.tensor(counts, device=rows.device)
     mean: Tensor = torch.segment_reduce(rows.float(), "mean", lengths=lengths, axis=0)
     return mean
-
-
-def _check_finite(
-    request: Request, job: Job, chosen: _Chosen, point: str, rows: Float[Tensor, "n d_model"]
-) -> None:
-    # one pass without a copy; a sum that overflows by itself is looked at closely
-    if torch.isfinite(rows.sum(dtype=torch.float32)):
-        return
-    finite = torch.isfinite(rows).all(-1)
-    if finite.all():
-        return
-    example = request.examples[job.texts[int(chosen.text[int((~finite).nonzero()[0])])]]
-    raise NotFiniteError(
-        f"NaN or infinity at {point} in example {example.id!r}: the model overflows there. Load "
-        "it in another precision (dtype='float32'), or check its weights."
-    )
-

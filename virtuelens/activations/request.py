@@ -6,8 +6,8 @@ place that is to be read, an unknown hook point or position.
 
 import json
 from array import array
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from virtuelens.errors import (
     TextTooLongError,
 )
 from virtuelens.storage import sha256_text
-from virtuelens.values.texts import Example, Text
+from virtuelens.values.texts import Example, Message, Text
 
 if TYPE_CHECKING:
     from virtuelens.models import Encoded, HookedModel
@@ -123,8 +123,9 @@ def make_request(
         raise TextError("There are no texts to harvest: give at least one.")
     ids, ends, n_prompt = array("i"), array("q"), array("q")
     picks: dict[str, list[Sequence[int]]] = {row.name: [] for row in rows}
+    each = model.encode_each([e.text for e in examples], words=False)
     for example in examples:
-        encoded = _encode(model, example)
+        encoded = _next(each, example)
         ids.extend(encoded.ids)
         ends.append(len(ids))
         n_prompt.append(encoded.prompt_length)
@@ -190,13 +191,20 @@ def _examples(
         else:
             examples.append(one)
     kind = "texts" if any(e.label < 0 for e in examples) else "examples"
-    plain = "\n".join(json.dumps(asdict(e), sort_keys=True, default=dict) for e in examples)
+    plain = "\n".join(json.dumps(e, sort_keys=True, default=_plain) for e in examples)
     return tuple(examples), {"kind": kind, "hash": sha256_text(plain)}
 
 
-def _encode(model: "HookedModel", example: Example) -> "Encoded":
+def _plain(value: Any) -> dict[str, Any]:
+    """An example and what it holds, as `dataclasses.asdict` has them (which is far slower)."""
+    if isinstance(value, Example | Text | Message):
+        return {f.name: getattr(value, f.name) for f in fields(value)}
+    return dict(value)
+
+
+def _next(each: Iterator["Encoded"], example: Example) -> "Encoded":
     try:
-        return model.encode(example.text)
+        return next(each)
     except (TextTooLongError, TextError) as error:
         raise type(error)(f"Example {example.id!r}: {error}") from error
 

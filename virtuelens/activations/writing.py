@@ -52,6 +52,11 @@ class Unfinished:
     n_shards: int
     entries: dict[int, dict[str, Any]] = field(default_factory=dict)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of what is kept."""
+        return DTYPES[self.manifest["dtype"]]
+
     def has(self, number: int) -> bool:
         """Is that shard there, and what was written? One that is not will be made again."""
         if number not in self.entries:
@@ -65,9 +70,9 @@ class Unfinished:
 
     def room(self, n_rows: Mapping[str, int]) -> dict[tuple[str, str], Tensor]:
         """A shard's tensors before they are filled; `n_rows` of each position."""
-        dtype, d_model = DTYPES[self.manifest["dtype"]], int(self.manifest["model"]["d_model"])
+        d_model = int(self.manifest["model"]["d_model"])
         return {
-            (point, position): torch.empty(n, d_model, dtype=dtype)
+            (point, position): torch.empty(n, d_model, dtype=self.dtype)
             for point in self.manifest["points"] for position, n in n_rows.items()
         }
 

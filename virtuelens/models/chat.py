@@ -11,8 +11,8 @@
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -21,6 +21,8 @@ from virtuelens.values.texts import Message, Role, Text
 
 PLAIN_TEMPLATE = "{role}: {content}\\n ... assistant:"
 """Stands for the fallback where a template is described or hashed."""
+
+TOGETHER = 1024  # texts given to a tokenizer in one call, which spreads them over threads
 
 
 class Spoken(NamedTuple):
@@ -53,20 +55,65 @@ def encode(tokenizer: Any, text: Text, *, n_ctx: int, d_vocab: int) -> Encoded:
     Raises: TextTooLongError: more tokens than the context holds (nothing is ever cut).
     TextError: empty, or refused by the chat template.
     """
-    prompt, response = render(tokenizer, text)
-    first = _tokenise(tokenizer, prompt)
-    second = _Piece((), ())
-    if response:
-        joint = _tokenise(tokenizer, prompt + response)
-        n = len(first.ids)
-        if joint.ids[:n] == first.ids and len(joint.ids) > n:
-            first = _Piece(first.ids, joint.tokens[:n], first.ends)
-            second = _Piece(joint.ids[n:], joint.tokens[n:])
-        else:
-            second = _tokenise(tokenizer, response)
-    head = [] if _has_template(tokenizer, text) else _bos(tokenizer, first.ids)
-    ids = (*head, *first.ids, *second.ids)
-    shown = (*tokenizer.convert_ids_to_tokens(head), *first.tokens, *second.tokens)
+    return next(encode_each(tokenizer, [text], n_ctx=n_ctx, d_vocab=d_vocab))
+
+
+def encode_each(
+    tokenizer: Any, texts: Sequence[Text], *, n_ctx: int, d_vocab: int, words: bool = True
+) -> Iterator[Encoded]:
+    """`encode` of one text after the other; the tokenizer is given many at a time.
+
+    words: without them `tokens` is empty and `spoken` None, which is all that a harvest needs.
+
+    Raises: as `encode`, when it comes to the text at fault.
+    """
+    start = _start(tokenizer)
+    for first in range(0, len(texts), TOGETHER):
+        some, rendered, refusal = texts[first : first + TOGETHER], [], None
+        for text in some:
+            try:
+                rendered.append(render(tokenizer, text))
+            except TextError as error:
+                refusal = error
+                break
+        strings = dict.fromkeys(prompt for prompt, _ in rendered)
+        strings |= dict.fromkeys(prompt + response for prompt, response in rendered if response)
+        pieces = dict(zip(strings, _tokenise(tokenizer, list(strings), words=words), strict=True))
+        for text, (prompt, response) in zip(some, rendered, strict=False):
+            found = _joined(tokenizer, pieces, prompt, response, words=words)
+            head = [] if _has_template(tokenizer, text) else _head(start, found[0].ids)
+            encoded = _encoded(tokenizer, head, *found)
+            _check(encoded.ids, prompt, n_ctx=n_ctx, d_vocab=d_vocab)
+            if words:
+                spoken = _spoken(tokenizer, text, prompt, found[0], shift=len(head))
+                encoded = replace(encoded, spoken=spoken)
+            yield encoded
+        if refusal is not None:
+            raise refusal
+
+
+def _joined(
+    tokenizer: Any, pieces: Mapping[str, "_Piece"], prompt: str, response: str, *, words: bool
+) -> tuple["_Piece", "_Piece"]:
+    """Prompt and response, tokenised together where that leaves the prompt's tokens as they are."""
+    first = pieces[prompt]
+    if not response:
+        return first, _Piece((), ())
+    joint, n = pieces[prompt + response], len(first.ids)
+    if joint.ids[:n] != first.ids or len(joint.ids) <= n:
+        return first, _tokenise(tokenizer, [response], words=words)[0]
+    return (_Piece(first.ids, joint.tokens[:n], first.ends),
+            _Piece(joint.ids[n:], joint.tokens[n:]))
+
+
+def _encoded(tokenizer: Any, head: list[int], first: "_Piece", second: "_Piece") -> Encoded:
+    shown = first.tokens + second.tokens
+    if head and shown:
+        shown = (*tokenizer.convert_ids_to_tokens(head), *shown)
+    return Encoded((*head, *first.ids, *second.ids), len(head) + len(first.ids), shown)
+
+
+def _check(ids: tuple[int, ...], prompt: str, *, n_ctx: int, d_vocab: int) -> None:
     if not ids:
         raise TextError("The text is empty: it has no token. Give at least one character.")
     if max(ids) >= d_vocab:
@@ -79,8 +126,6 @@ def encode(tokenizer: Any, text: Text, *, n_ctx: int, d_vocab: int) -> Encoded:
             f"The text has {len(ids)} tokens, this model's context holds {n_ctx}: "
             f"shorten it by {len(ids) - n_ctx} tokens. It begins: {prompt[:60]!r}"
         )
-    spoken = _spoken(tokenizer, text, prompt, first, shift=len(head))
-    return Encoded(ids, len(head) + len(first.ids), shown, spoken)
 
 
 def render(tokenizer: Any, text: Text) -> tuple[str, str]:
@@ -131,11 +176,18 @@ class _Piece:
     ends: tuple[int, ...] = ()  # where in the text each token ends
 
 
-def _tokenise(tokenizer: Any, text: str) -> _Piece:
-    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    ids = tuple(found["input_ids"])
-    offsets = found["offset_mapping"]
-    return _Piece(ids, _shown(tokenizer, text, ids, offsets), tuple(end for _, end in offsets))
+def _tokenise(tokenizer: Any, texts: list[str], *, words: bool) -> list[_Piece]:
+    if not texts:
+        return []
+    found = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=words,
+                      return_attention_mask=False, return_token_type_ids=False)
+    every = [tuple(ids) for ids in found["input_ids"]]
+    if not words:
+        return [_Piece(ids, ()) for ids in every]
+    return [
+        _Piece(ids, _shown(tokenizer, text, ids, offsets), tuple(end for _, end in offsets))
+        for text, ids, offsets in zip(texts, every, found["offset_mapping"], strict=True)
+    ]
 
 
 def _spoken(
@@ -246,15 +298,19 @@ def _has_template(tokenizer: Any, text: Text) -> bool:
     return text.raw is None and bool(tokenizer.chat_template)
 
 
-def _bos(tokenizer: Any, begins: tuple[int, ...]) -> list[int]:
-    """What the tokenizer puts before any text, unless the text already begins with it.
+def _start(tokenizer: Any) -> list[int]:
+    """What the tokenizer puts before any text.
 
     What it may put *after* a text (an end token) is left out: the text goes on.
     """
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a")["input_ids"]
-    head = [] if plain == whole else list(whole[: _start_of(plain, whole)])
-    return [] if list(begins[: len(head)]) == head else head
+    return [] if plain == whole else list(whole[: _start_of(plain, whole)])
+
+
+def _head(start: list[int], begins: tuple[int, ...]) -> list[int]:
+    """That, unless the text already begins with it."""
+    return [] if list(begins[: len(start)]) == start else start
 
 
 def _start_of(part: list[int], whole: list[int]) -> int:

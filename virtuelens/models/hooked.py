@@ -56,6 +56,16 @@ class HookedModel:
             self.tokenizer, text, n_ctx=self.info.n_ctx, d_vocab=self.info.d_vocab
         )
 
+    def encode_each(self, texts: Sequence[Text], *, words: bool = True) -> Iterator[Encoded]:
+        """`encode` of one text after the other, many times faster than one by one.
+
+        words: without them `tokens` is empty and `spoken` None.
+
+        Raises: as `encode`, when it comes to the text at fault.
+        """
+        return chat.encode_each(self.tokenizer, texts, n_ctx=self.info.n_ctx,
+                                d_vocab=self.info.d_vocab, words=words)
+
     def batch(
         self, encoded: Sequence[Encoded], *, side: Literal["left", "right"] = "right"
     ) -> Batch:

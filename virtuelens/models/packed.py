@@ -2,7 +2,8 @@
 
 1. All layers but attention treat tokens one by one, so they are given one long row.
 2. Attention is computed segment by segment: each token sees its own segment up to itself, and
-   before that the segment which its own goes on from (`Segment.before`).
+   before that the segment which its own goes on from (`Segment.before`). On a GPU that is one call
+   for all segments (`varlen`).
 
 transformers calls attention by the name in a model's configuration; for the length of a run that
 name is ours. Which architectures this is right for is found out by trying (`packs`), not by name.
@@ -18,9 +19,19 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from virtuelens.models import varlen
 from virtuelens.models.matmul import fast_matmul
 from virtuelens.models.points import Place
-from virtuelens.models.run import AllRead, Seen, Take, accepted, base_model, check_all_read, hooks
+from virtuelens.models.run import (
+    AllRead,
+    Seen,
+    Take,
+    accepted,
+    base_model,
+    check_all_read,
+    hooks,
+    to_device,
+)
 
 NAME = "virtuelens_packed"
 """Our attention, as transformers finds it."""
@@ -78,7 +89,8 @@ def run_packed(
     device = hf.get_input_embeddings().weight.device
     acts: dict[str, Tensor] = {}
     index = torch.cat([torch.arange(s.past, s.past + s.end - s.start) for s in row.segments])
-    inputs = {"input_ids": row.tokens[None].to(device), "position_ids": index[None].to(device)}
+    inputs = {"input_ids": to_device(row.tokens[None], device),
+              "position_ids": to_device(index[None], device)}
     seen = Seen(torch.ones_like(index, dtype=torch.bool)[None], index[None],
                 torch.zeros(1, dtype=torch.long))
     on = hooks(hf, places, seen, read=read, edits=(), into=acts, stop_after=len(set(read)),
@@ -94,14 +106,15 @@ def run_packed(
 def packs(hf: Any, places: Mapping[str, Place], point: str) -> bool:
     """Whether a packed row gives what padded rows give, up to this point.
 
-    Asked on CPUs alone: many small attentions are slower on a GPU than one padded. Tried with texts
-    of unequal length and two that go on from the same beginning, in the model's own precision.
+    On a GPU only where one call serves all segments: many small attentions are slower there than
+    a padded one. Tried with texts of unequal length and two that go on from the same beginning, in
+    the model's own precision.
     """
     from virtuelens.models.chat import Encoded
     from virtuelens.models.run import pad, run
 
     config = hf.config.get_text_config()
-    if (hf.device.type != "cpu" or config._attn_implementation != "sdpa"
+    if (not (hf.device.type == "cpu" or varlen.serves(hf)) or config._attn_implementation != "sdpa"
             or getattr(config, "attention_chunk_size", None) is not None
             or not accepted(base_model(hf).forward, position_ids=None)):
         return False
@@ -124,7 +137,7 @@ def packs(hf: Any, places: Mapping[str, Place], point: str) -> bool:
 
 
 _ROW: ContextVar[tuple[Packed, dict[Any, Any]]] = ContextVar("_ROW")
-"""The row that runs, and masks made for it."""
+"""The row that runs, and masks (or, on a GPU, layouts) made for it."""
 
 
 @contextlib.contextmanager
@@ -160,6 +173,13 @@ def _attend(
         raise ValueError("this architecture makes a mask of its own")
     row, masks = _ROW.get()
     window = kwargs.get("sliding_window")
+    if query.is_cuda:
+        if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None:
+            raise ValueError("flash attention here has neither caps nor sinks")
+        if query.device not in masks:
+            masks[query.device] = varlen.lay_out(row.segments, query.device)
+        return varlen.attend(masks[query.device], query, key, value,
+                             scale=kwargs.get("scaling"), window=window), None
     kwargs["is_causal"] = True
     out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
     for s in row.segments:

@@ -17,9 +17,11 @@ import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Literal, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -77,12 +79,14 @@ class Batch:
 
     prompt_length: tokens before the response, per row (padding not counted).
     spoken: per row, who says which tokens of the prompt; None where unknown.
+    padded: the side of the padding, where it is known without asking the device.
     """
 
     tokens: Int[Tensor, "batch pos"]
     real: Bool[Tensor, "batch pos"]
     prompt_length: Int[Tensor, " batch"]
     spoken: tuple[tuple[Spoken, ...] | None, ...] = ()
+    padded: Literal["left", "right"] | None = None
 
     @property
     def seen(self) -> Seen:
@@ -101,18 +105,23 @@ def pad(
     encoded: Sequence[Encoded], *, side: Literal["left", "right"], device: torch.device
 ) -> Batch:
     """The rows padded to equal length on one side."""
-    width = max((len(e.ids) for e in encoded), default=0)
-    tokens = torch.zeros(len(encoded), width, dtype=torch.long)  # padding: any id will do
-    real = torch.zeros(len(encoded), width, dtype=torch.bool)
-    for row, e in enumerate(encoded):
-        here = slice(width - len(e.ids), width) if side == "left" else slice(len(e.ids))
-        tokens[row, here] = torch.tensor(e.ids)
-        real[row, here] = True
-    prompt_length = torch.tensor([e.prompt_length for e in encoded], dtype=torch.long)
-    return Batch(
-        tokens.to(device), real.to(device), prompt_length.to(device),
-        tuple(e.spoken for e in encoded),
-    )  # fmt: skip
+    lengths = np.array([len(e.ids) for e in encoded], dtype=np.int64)
+    width = int(lengths.max(initial=0))
+    real = np.arange(width) < lengths[:, None]
+    if side == "left":
+        real = real[:, ::-1].copy()
+    tokens = np.zeros(real.shape, dtype=np.int64)  # padding: any id will do
+    tokens[real] = np.fromiter(chain.from_iterable(e.ids for e in encoded), np.int64)
+    prompt_length = np.array([e.prompt_length for e in encoded], dtype=np.int64)
+    there = [to_device(torch.from_numpy(x), device) for x in (tokens, real, prompt_length)]
+    return Batch(there[0], there[1], there[2], tuple(e.spoken for e in encoded), side)
+
+
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """`x` there; a GPU fetches it when it gets there, without being waited for."""
+    if device.type != "cuda":
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)
@@ -230,7 +239,7 @@ def accepted(forward: Callable[..., Any], **inputs: Any) -> dict[str, Any]:
 
 def _inputs(body: nn.Module, batch: Batch, seen: Seen, after: Prefix | None) -> dict[str, Any]:
     real = batch.real if after is None else torch.cat([after.real, batch.real], -1)
-    if after is None and _padding_follows(real):
+    if after is None and (batch.padded == "right" or _padding_follows(real)):
         # causality alone hides the padding and positions count from 0, so neither mask nor
         # positions are given: attention then takes its fast path
         return {"input_ids": batch.tokens}
