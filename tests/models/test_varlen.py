@@ -48,7 +48,7 @@ def test_each_segment_sees_what_it_goes_on_from(
         i = torch.arange(len(at))[:, None]
         mask = i >= i.T
         if window is not None:
-            mask &= i.T > i - window
+            mask &= i - window < i.T
         mine = [x[0, :, at].repeat_interleave(4 // x.shape[1], 0)[None] for x in (q, k, v)]
         alone = torch.nn.functional.scaled_dot_product_attention(*mine, attn_mask=mask, scale=0.5)
         torch.testing.assert_close(found[:, at[-own:]], alone[0, :, -own:])
