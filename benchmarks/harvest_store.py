@@ -6,8 +6,9 @@ The residual stream after layer 6 of 12 layers of 768, every token, kept in bflo
 measurement is a process of its own. Memory is the peak of the process above what it held with model
 and texts loaded (VmHWM, reset before the harvest). Writing is compared with the same harvest into
 nothing: rows are taken and dropped, in alternating stretches of the same process. Reading is the
-iterator of shuffled batches of 4,096 rows over the whole store, the first time it is opened
-(checksums and page tables included) and again. Beside it, copies in memory of as many rows: of the
+iterator of shuffled batches of 4,096 rows over the whole store, each written where the one before
+stood, the first time it is opened (checksums and page tables included) and again; and with a place
+of its own for each batch. Beside it, copies in memory of as many rows: of the
 whole to a place that is there already, and batch by batch in order, where what is written stays in
 the processor's cache.
 
@@ -16,12 +17,15 @@ the processor's cache.
     writing_cost          time into a store over time into nothing, less one
     first_share           rows per second of the iterator over those of the whole copy
     again_share           the same, the store open already
+    own_share             the same, each batch in a place of its own
 """
 
 import argparse
+import gc
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -104,6 +108,7 @@ def _prepare(tokens: int, dtype: str) -> tuple[HookedModel, list[Text]]:
 
 def _memory(tokens: int, dtype: str, out: Path) -> dict[str, Any]:
     model, texts = _prepare(tokens, dtype)
+    gc.collect()
     memory.keeper(every=0)()  # what preparing left behind is not the model's
     Path("/proc/self/clear_refs").write_text("5")
     before, start = _status("VmRSS"), time.perf_counter()
@@ -136,24 +141,36 @@ def _writing(tokens: int, dtype: str, out: Path) -> dict[str, Any]:
 
 def _read_back(folder: Path) -> dict[str, Any]:
     """Rows per second through the iterator, and of copies of as many bytes."""
-    rates, store = {}, open_store(folder)
+    def reads(*, reuse: bool) -> float:
+        start = time.perf_counter()
+        n = sum(len(b) for b in store.batches(POINT, rows=4096, seed=0, reuse=reuse))
+        return n / (time.perf_counter() - start)
+
+    def copies(parts: int) -> float:
+        start = time.perf_counter()
+        if parts == 1:
+            there.copy_(whole)
+        else:
+            for part in whole.split(parts):
+                part.clone()
+        return len(whole) / (time.perf_counter() - start)
+
+    store = open_store(folder)
+    rates = {"first": [reads(reuse=True)]}
     whole = store.read(POINT, "tokens")
     there = torch.empty_like(whole)
-    for name in ("first", "again"):
-        start = time.perf_counter()
-        n = sum(len(b) for b in store.batches(POINT, rows=4096, seed=0))
-        rates[name] = n / (time.perf_counter() - start)
-    for _ in range(2):  # the second counts
-        start = time.perf_counter()
-        there.copy_(whole)
-        rates["copy"] = len(whole) / (time.perf_counter() - start)
-        start = time.perf_counter()
-        for part in whole.split(4096):
-            part.clone()
-        rates["copy_batches"] = len(whole) / (time.perf_counter() - start)
+    ways = {"again": lambda: reads(reuse=True), "own": lambda: reads(reuse=False),
+            "copy": lambda: copies(1), "copy_batches": lambda: copies(4096)}
+    for number in range(10):  # interleaved; the first round only warms up
+        for name, way in ways.items():
+            rates.setdefault(name, []).append(way())
+            if number == 0:
+                rates[name].clear()
     gigabytes = whole.element_size() * whole.shape[1] / 1e9
-    speeds = {f"{name}_gb_s": round(rate * gigabytes, 2) for name, rate in rates.items()}
-    shares = {f"{name}_share": round(rates[name] / rates["copy"], 2) for name in ("first", "again")}
+    speeds = {f"{name}_gb_s": round(statistics.median(of) * gigabytes, 2)
+              for name, of in rates.items()}
+    shares = {f"{name}_share": round(statistics.median(of) / statistics.median(rates["copy"]), 2)
+              for name, of in rates.items() if not name.startswith("copy")}
     return speeds | shares
 
 

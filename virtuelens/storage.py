@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -213,6 +213,14 @@ def _digested(path: Path, digest: Any) -> str:
         while block := f.read(1 << 20):
             digest.update(block)
     return str(digest.hexdigest())
+
+
+def sha256_lines(lines: Iterable[str]) -> str:
+    """`sha256_text` of the lines joined by line feeds, without joining them."""
+    digest = hashlib.sha256()
+    for number, line in enumerate(lines):
+        digest.update(("\n" + line if number else line).encode())
+    return digest.hexdigest()
 
 
 def sha256_text(text: str) -> str:

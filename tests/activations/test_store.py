@@ -187,6 +187,18 @@ def test_batches_give_every_token_once(stored: Path) -> None:
         assert torch.equal(_sorted(torch.cat(given)), _sorted(every))
 
 
+def test_batches_in_one_place_are_the_same_ones(stored: Path) -> None:
+    """They hold what the others hold, each until the next comes."""
+    store, point = open_store(stored), "blocks.1.hook_resid_post"
+    asked = {"rows": 64, "seed": 0, "buffer_rows": 300}
+    places = set()
+    for one, own in zip(store.batches(point, **asked, reuse=True), store.batches(point, **asked),
+                        strict=True):
+        assert torch.equal(one, own)
+        places.add(one.data_ptr())
+    assert len(places) == 1
+
+
 def test_batches_are_decided_by_the_seed(stored: Path) -> None:
     """The same seed gives the same batches, another seed others; neither is the stored order."""
     store = open_store(stored)

@@ -24,7 +24,7 @@ from virtuelens.errors import (
     TextError,
     TextTooLongError,
 )
-from virtuelens.storage import sha256_text
+from virtuelens.storage import sha256_lines
 from virtuelens.values.texts import Example, Message, Text
 
 if TYPE_CHECKING:
@@ -88,18 +88,17 @@ class Request:
 
     def index(self) -> pd.DataFrame:
         """The index of the rows, as `Activations` has it."""
-        tables, lengths = [], self.tokens.lengths
+        own = {name: [getattr(e, name) for e in self.examples]
+               for name in ("pair", "group", "label", "split")}
+        tables = []
         for position in self.picks:
             sizes = np.array([self.n_rows(position, i) for i in range(len(self.examples))])
             ends = np.cumsum(sizes)
-            rows = [
-                (e.id, e.pair, e.group, e.label, e.split, position, end - size, end,
-                 length, n_prompt)
-                for e, length, n_prompt, size, end in zip(
-                    self.examples, lengths, self.tokens.n_prompt.tolist(), sizes, ends, strict=True
-                )
-            ]  # fmt: skip
-            tables.append(pd.DataFrame(rows, columns=list(INDEX_COLUMNS)))
+            tables.append(pd.DataFrame({
+                "example_id": [e.id for e in self.examples], **own, "position": position,
+                "start": ends - sizes, "end": ends, "n_tokens": self.tokens.lengths,
+                "n_prompt": self.tokens.n_prompt,
+            })[list(INDEX_COLUMNS)])
         return pd.concat(tables, ignore_index=True)
 
 
@@ -191,8 +190,8 @@ def _examples(
         else:
             examples.append(one)
     kind = "texts" if any(e.label < 0 for e in examples) else "examples"
-    plain = "\n".join(json.dumps(e, sort_keys=True, default=_plain) for e in examples)
-    return tuple(examples), {"kind": kind, "hash": sha256_text(plain)}
+    lines = (json.dumps(e, sort_keys=True, default=_plain) for e in examples)
+    return tuple(examples), {"kind": kind, "hash": sha256_lines(lines)}
 
 
 def _plain(value: Any) -> dict[str, Any]:

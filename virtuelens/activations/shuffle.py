@@ -53,10 +53,12 @@ def batches(
     rows: int,
     buffer_rows: int,
     generator: torch.Generator,
+    reuse: bool = False,
 ) -> Iterator[Float[Tensor, "rows d_model"]]:
     """Every row of the tensors of all shards once; the last batch may be smaller.
 
     n_rows: of each shard. tensor: the one of a shard, mapped.
+    reuse: write each batch where the one before stood.
     """
     if rows < 1:
         raise ValueError(f"rows is {rows}: expected at least 1")
@@ -65,6 +67,7 @@ def batches(
     table = np.array(blocks, dtype=np.int64)[torch.randperm(len(blocks), generator=generator)]
     ends = np.cumsum(table[:, 2])
     left, done = np.empty(0, dtype=np.int64), 0
+    room: Tensor | None = None
     while done < len(table):
         before = int(ends[done - 1]) if done else 0
         wanted = before + max(buffer_rows, rows) - len(left)
@@ -76,7 +79,11 @@ def batches(
         # stable: inside a batch rows stay in their order on disk, where they are gathered faster
         order = np.argsort(of_batch.astype(_smallest(len(buffer) // rows)), kind="stable")
         for start in range(0, whole, rows):
-            yield _gathered(buffer[order[start : min(start + rows, whole)]], tensor)
+            places = buffer[order[start : min(start + rows, whole)]]
+            if room is None or not reuse:
+                one = tensor(int(places[0]) >> _SHARD)
+                room = one.new_empty(min(rows, len(buffer)), one.shape[1])
+            yield _gathered(places, tensor, room[: len(places)])
         left = np.sort(buffer[order[whole:]])
 
 
@@ -100,16 +107,12 @@ def _smallest(most: int) -> type[np.unsignedinteger[Any]]:
 
 
 def _gathered(
-    places: Int[np.ndarray, " n"], tensor: Callable[[int], Tensor]
+    places: Int[np.ndarray, " n"], tensor: Callable[[int], Tensor], out: Float[Tensor, "n d_model"]
 ) -> Float[Tensor, "n d_model"]:
-    """The rows at these places, ascending."""
+    """The rows at these places, ascending, in `out`."""
     shards, inside = places >> _SHARD, torch.from_numpy(places & _ROW)
     cuts = [0, *(np.flatnonzero(np.diff(shards)) + 1).tolist(), len(places)]
-    out: Tensor | None = None
     for start, end in pairwise(cuts):
         shard = tensor(int(shards[start]))
-        if out is None:
-            out = shard.new_empty(len(places), shard.shape[1])
         torch.index_select(shard, 0, inside[start:end], out=out[start:end])
-    assert out is not None
     return out

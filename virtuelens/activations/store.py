@@ -87,11 +87,14 @@ class Store:
         seed: int,
         position: str = "tokens",
         buffer_rows: int = 1 << 16,
+        reuse: bool = False,
     ) -> Iterator[Float[Tensor, "rows d_model"]]:
         """Every row of one site once, in an order shuffled by the seed; the last batch is smaller.
 
         buffer_rows: rows held in memory. Blocks of consecutive rows are drawn from the whole
             store to fill it, and shuffled there.
+        reuse: write each batch where the one before stood, which is up to twice as fast: a batch is
+            right until the next one is asked for.
 
         Raises: HookPointError, PositionError: not in this store. StoreError: a damaged shard.
         """
@@ -107,7 +110,7 @@ class Store:
         name = f"{point}/{position}"
         return shuffle.batches(
             n_rows, lambda shard: self._mapped(shard, name), rows=rows, buffer_rows=buffer_rows,
-            generator=torch.Generator().manual_seed(seed),
+            generator=torch.Generator().manual_seed(seed), reuse=reuse,
         )  # fmt: skip
 
     def shard(self, number: int) -> Path:

@@ -44,9 +44,12 @@ class TokenStore(Protocol):
         ...
 
     def batches(
-        self, point: str, *, rows: int, seed: int
+        self, point: str, *, rows: int, seed: int, reuse: bool = False
     ) -> Iterator[Float[Tensor, "rows d_model"]]:
-        """Every token's activations once, shuffled by the seed."""
+        """Every token's activations once, shuffled by the seed.
+
+        reuse: a batch need be right only until the next one is asked for.
+        """
         ...
 
 
@@ -189,10 +192,11 @@ def _endless(store: TokenStore, recipe: Recipe) -> Iterator[Float[Tensor, "rows 
     rows, epoch = recipe.training.batch, 0
     while True:
         given = 0
-        for batch in store.batches(recipe.point, rows=rows, seed=recipe.training.seed + epoch):
+        for batch in store.batches(recipe.point, rows=rows, seed=recipe.training.seed + epoch,
+                                   reuse=True):
             if len(batch) == rows:
                 given += 1
-                yield batch.float()
+                yield batch.to(torch.float32, copy=True)
         if not given:
             raise SaeError(
                 f"The store holds fewer than {rows} tokens, not even one batch: harvest more "
