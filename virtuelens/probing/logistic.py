@@ -7,7 +7,8 @@ The objective is scikit-learn's, on standardised features, with an intercept tha
 1. Standardise (label-blind: mean and spread of all rows given). Where there are more features than
    rows, work on the Cholesky factor of the kernel matrix instead: `[n n]`, same solution.
 2. Sketch the leading features of the matrix (randomised Nyström), once for all problems.
-3. Go up the path of strengths, each started from the one before. At one strength all problems
+3. Go up the path of strengths, each started from the one before, or further on in the direction
+   in which that one went, wherever the loss is smallest. At one strength all problems
    (labellings x folds) are solved together by L-BFGS that starts from the sketch's curvature, so
    that an iteration is two matrix products for all problems.
 
@@ -21,6 +22,7 @@ Source: L-BFGS, Liu and Nocedal 1989; the sketch as preconditioner, Frangella, T
 arXiv:2110.02820.
 """
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -36,9 +38,9 @@ from virtuelens.errors import ProbeError
 from virtuelens.probing.methods import STRENGTHS
 
 SKETCH = 128  # leading features that are known to the solver before it starts
-MEMORY = 10  # steps that L-BFGS remembers
+MEMORY = 8  # steps that L-BFGS remembers
+LOOSER = 3.0  # times the tolerance, where a fit only helps to choose a strength
 ITERATIONS = 2000  # at one strength; what has not converged by then is reported as such
-TRANSPOSED_BYTES = 1 << 26  # up to here a transposed copy is worth its memory
 PROBLEM_ELEMENTS = 1 << 25  # rows x problems solved together
 
 
@@ -113,6 +115,8 @@ def fit_layer(
     """Choose C by folds, and the weights that all rows give at it.
 
     folds: number of the fold in which a row is held out, from 0.
+    tol: largest gradient of the mean loss, as in scikit-learn; the folds' fits, which only choose
+        C, stop at `LOOSER` times that, which moves their AUROC by about 0.001.
     overwrite: let X be standardised in place, which saves a copy of it.
 
     Raises: ProbeError: no fold holds both classes.
@@ -122,14 +126,14 @@ def fit_layer(
     basis = _basis(X, overwrite=overwrite)
     y = torch.from_numpy(np.asarray(labels)).expand(n_folds + 1, -1)
     strengths = sorted(strengths)
-    steps = list(_path(basis, _problems(X, y, torch.from_numpy(inside)), strengths, tol=tol))
+    problems = _problems(X, y, torch.from_numpy(inside))
+    steps = list(_path(basis, problems, strengths, tol=LOOSER * tol))
     auroc = np.full((len(strengths), n_folds), np.nan)
+    scores = (torch.stack([step.u[:n_folds] for step in steps]) @ basis.along.T).cpu().numpy()
     for k in range(n_folds):
         held = np.flatnonzero(folds == k)
         if len(set(labels[held].tolist())) == 2:
-            u = torch.stack([step.u[k] for step in steps])
-            scores = u @ basis.across[:, torch.from_numpy(held).to(u.device)]  # [s m]
-            auroc[:, k] = stats.auroc_columns(scores.T.cpu().numpy(), labels[held])
+            auroc[:, k] = stats.auroc_columns(scores[:, k, held].T, labels[held])
     judged = ~np.isnan(auroc).all(axis=0)
     if not judged.any():
         raise ProbeError(
@@ -137,8 +141,10 @@ def fit_layer(
             "that show both."
         )
     found = int(auroc[:, judged].mean(axis=1).argmax())
-    kept = steps[found]
-    weights, bias = basis.raw(kept.u[-1:], kept.bias[-1:])
+    x = torch.cat([steps[found].u, steps[found].bias[:, None]], dim=1)[-1:]
+    whole, ridges = problems.take(slice(n_folds, None)), _ridges(x, strengths[found])
+    x, _ = _solve(basis, whole, ridges, _start(basis, whole, ridges, x), tol=tol)
+    weights, bias = basis.raw(x[:, :-1], x[:, -1])
     return LayerFit(tuple(strengths), auroc, strengths[found], weights[0], float(bias[0]))
 
 
@@ -167,13 +173,13 @@ def sweep_layers(
 class _Basis:
     """Standardised activations in the smaller of the two dimensions.
 
-    along, across: the matrix and its transpose (each laid out for its own product where small).
+    along: the matrix. One copy serves the products with it and with its transpose: two of them
+        would push each other out of the processor's cache.
     factor: Cholesky factor of the kernel matrix, where that is what `along` holds.
     leading, energy: its sketch; the rest has the mean energy `rest`.
     """
 
     along: Float[Tensor, "n r"]
-    across: Float[Tensor, "r n"]
     leading: Float[Tensor, "r k"]
     energy: Float[Tensor, " k"]
     rest: Float[Tensor, ""]
@@ -215,23 +221,21 @@ def _basis(X: Float[Tensor, "n d"], *, overwrite: bool = False) -> _Basis:
         K.diagonal().add_(1e-13 * K.diagonal().sum() + 1e-30)
         factor = torch.linalg.cholesky(K)
         along, kernel = factor.to(Z.dtype), (Z, factor)
-    small = along.numel() * along.element_size() <= TRANSPOSED_BYTES
-    across = along.T.contiguous() if small else along.T
-    leading, energy, rest = _sketch(along, across, total=n * torch.isfinite(scale).sum())
-    return _Basis(along, across, leading, energy, rest, center, scale, kernel)
+    leading, energy, rest = _sketch(along, total=n * torch.isfinite(scale).sum())
+    return _Basis(along, leading, energy, rest, center, scale, kernel)
 
 
 def _sketch(
-    along: Float[Tensor, "n r"], across: Float[Tensor, "r n"], *, total: Int[Tensor, ""]
+    along: Float[Tensor, "n r"], *, total: Int[Tensor, ""]
 ) -> tuple[Float[Tensor, "r k"], Float[Tensor, " k"], Float[Tensor, ""]]:
     """Leading right singular vectors with their energies, and the mean energy of the others."""
     r = along.shape[1]
     k = min(SKETCH, max(1, r // 4))
     start = torch.randn(k, r, generator=torch.Generator().manual_seed(0)).to(along)
     for _ in range(2):
-        q = torch.linalg.qr(((start @ across) @ along).T).Q  # [r k]
+        q = torch.linalg.qr(((start @ along.T) @ along).T).Q  # [r k]
         start = q.T.contiguous()
-    image = start @ across  # [k n]
+    image = start @ along.T  # [k n]
     energy, turn = torch.linalg.eigh(image @ image.T)
     energy = energy.clamp(min=0)
     rest = (total - energy.sum()).clamp(min=0) / max(1, r - k)
@@ -264,64 +268,106 @@ def _path(
     basis: _Basis, problems: _Problems, strengths: Sequence[float], *, tol: float
 ) -> Iterator[_Step]:
     """Solutions up the path of strengths."""
-    b, r = len(problems.y), basis.along.shape[1]
-    u, bias = basis.along.new_zeros(b, r), basis.along.new_zeros(b)
-    for strength in strengths:
-        step = _solve(basis, problems, 1 / strength, u, bias, tol=tol)
-        u, bias = step.u, step.bias
-        yield step
+    before = x = basis.along.new_zeros(len(problems.y), basis.along.shape[1] + 1)
+    was = logits = torch.zeros_like(problems.y)
+    for number, strength in enumerate(strengths):
+        ridges = _ridges(x, strength)
+        start = _start(basis, problems, ridges, x)
+        was, logits = logits, start.logits
+        if number > 1:
+            start = _further(problems, ridges, start, x - before, logits - was)
+        before = x
+        x, converged = _solve(basis, problems, ridges, start, tol=tol)
+        yield _Step(x[:, :-1], x[:, -1], converged)
+
+
+def _ridges(x: Float[Tensor, "b r1"], strength: float) -> Float[Tensor, " r1"]:
+    """The penalty of each weight; the intercept has none."""
+    ridges = torch.full_like(x[0], 1 / strength)
+    ridges[-1] = 0
+    return ridges
+
+
+class _Start(NamedTuple):
+    x: Float[Tensor, "b r1"]
+    logits: Float[Tensor, "b n"]
+    loss: Float[Tensor, " b"]
+
+
+def _start(
+    basis: _Basis, problems: _Problems, ridges: Float[Tensor, " r1"], x: Float[Tensor, "b r1"]
+) -> _Start:
+    logits = _logits(basis, x)
+    return _Start(x, logits, _loss(problems, ridges, x, logits))
+
+
+def _further(
+    problems: _Problems,
+    ridges: Float[Tensor, " r1"],
+    start: _Start,
+    step: Float[Tensor, "b r1"],
+    change: Float[Tensor, "b n"],
+) -> _Start:
+    """On in the direction in which the last strength went, as far as makes each loss smallest."""
+    best = start
+    for size in (0.5, 1.0, 1.5, 2.0):
+        x, logits = start.x + size * step, start.logits + size * change
+        loss = _loss(problems, ridges, x, logits)
+        better = (loss < best.loss)[:, None]
+        best = _Start(torch.where(better, x, best.x), torch.where(better, logits, best.logits),
+                      torch.minimum(loss, best.loss))
+    return best
 
 
 def _solve(
     basis: _Basis,
     problems: _Problems,
-    ridge: float,
-    u: Float[Tensor, "b r"],
-    bias: Float[Tensor, " b"],
+    ridges: Float[Tensor, " r1"],
+    start: _Start,
     *,
     tol: float,
-) -> _Step:
-    """All problems at one strength, from `u` and `bias`; those that have converged are left out."""
-    x = torch.cat([u, bias[:, None]], dim=1)  # [b r+1]
+) -> tuple[Float[Tensor, "b r1"], Bool[Tensor, " b"]]:
+    """All problems at one strength, and which of them converged."""
+    x, logits, loss = start
     out, converged = x.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    active = torch.arange(len(x), device=x.device)
-    ridges = torch.full_like(x[0], ridge)
-    ridges[-1] = 0
-    now, logits = problems, _logits(basis, x)
-    loss = _loss(now, ridges, x, logits)
-    gradient, weight = _gradient(basis, now, ridges, x, logits)
-    model = _Curvature(_scaling(basis, ridge, weight))
+    active, now = torch.arange(len(x), device=x.device), problems
+    gradient = _gradient(basis, now, ridges, x, logits)
+    model = _Curvature(_scaling(basis, float(ridges[0]), _weight(now, logits)), gradient)
     stuck = torch.zeros_like(converged)
     for _ in range(ITERATIONS):
         done = gradient.abs().amax(dim=1) <= tol * now.mask.sum(dim=1)
         if done.any():
             out[active[done]], converged[active[done]] = x[done], True
-            go = (~done).nonzero()[:, 0]
-            active, now, model = active[go], now.take(go), model.take(go)
-            x, logits, loss, gradient = x[go], logits[go], loss[go], gradient[go]
-            stuck = stuck[go]
-        if not len(active):
-            break
-        step = -model.inverse_times(gradient)
+            left = ~converged[active]
+            if not left.any():
+                return out, converged
+            # those that have converged are carried along until they are half of all: taking the
+            # others out costs as much as a few of their iterations
+            if 2 * left.sum() <= len(left):
+                go = left.nonzero()[:, 0]
+                active, now, model = active[go], now.take(go), model.take(go)
+                x, logits, loss, gradient = x[go], logits[go], loss[go], gradient[go]
+                stuck = stuck[go]
+        step = -model.inverse_times_gradient()
         change = _logits(basis, step)
         slope = (gradient * step).sum(dim=1)
         size, loss = _line_search(now, ridges, _Line(x, step, logits, change, loss, slope))
         stuck, was_stuck = size == 0, stuck
-        if (stuck & was_stuck).all():  # rounding leaves no way down
+        if (stuck & was_stuck | converged[active]).all():  # rounding leaves no way down
             break
         step *= size[:, None]
         x = x + step
         logits = torch.addcmul(logits, size[:, None], change)
-        before = gradient
-        gradient, _ = _gradient(basis, now, ridges, x, logits)
-        model.learn(step, gradient - before)
+        gradient = _gradient(basis, now, ridges, x, logits)
+        model.learn(step, gradient)
         model.forget(stuck)  # a direction that does not go down was built on rounding
-    out[active] = x
-    return _Step(out[:, :-1], out[:, -1], converged)
+    left = ~converged[active]
+    out[active[left]] = x[left]
+    return out, converged
 
 
 def _logits(basis: _Basis, x: Float[Tensor, "b r1"]) -> Float[Tensor, "b n"]:
-    return torch.addmm(x[:, -1:], x[:, :-1], basis.across)
+    return torch.addmm(x[:, -1:], x[:, :-1], basis.along.T)
 
 
 def _gradient(
@@ -330,12 +376,16 @@ def _gradient(
     ridges: Float[Tensor, " r1"],
     x: Float[Tensor, "b r1"],
     logits: Float[Tensor, "b n"],
-) -> tuple[Float[Tensor, "b r1"], Float[Tensor, " b"]]:
-    """Gradient of the objective, and the sum of p (1 - p)."""
-    p = torch.sigmoid(logits)
-    residual = problems.mask * (p - problems.y)
+) -> Float[Tensor, "b r1"]:
+    residual = problems.mask * (torch.sigmoid(logits) - problems.y)
     slope = torch.cat([residual @ basis.along, residual.sum(dim=1, keepdim=True)], dim=1)
-    return torch.addcmul(slope, x, ridges), (problems.mask * p * (1 - p)).sum(dim=1)
+    return torch.addcmul(slope, x, ridges)
+
+
+def _weight(problems: _Problems, logits: Float[Tensor, "b n"]) -> Float[Tensor, " b"]:
+    """The sum of p (1 - p)."""
+    p = torch.sigmoid(logits)
+    return (problems.mask * p * (1 - p)).sum(dim=1)
 
 
 def _loss(
@@ -407,38 +457,41 @@ class _Curvature:
     Source: Byrd, Nocedal and Schnabel 1994, equation 3.1.
     """
 
-    def __init__(self, scaling: _Scaling) -> None:
+    def __init__(self, scaling: _Scaling, gradient: Float[Tensor, "b r1"]) -> None:
         self.scaling, self.filled = scaling, 0
+        self.gradient, self.scaled = gradient, scaling.times(gradient)
         # steps, changes of the gradient, and those scaled; oldest first
-        shape = (3, len(scaling.outside), 2 * MEMORY, len(scaling.leading) + 1)
-        self.pairs = scaling.outside.new_zeros(shape)
+        shape = (3, len(gradient), 2 * MEMORY, gradient.shape[1])
+        self.pairs = gradient.new_zeros(shape)
 
     def take(self, chosen: Tensor) -> "_Curvature":
-        s = self.scaling
-        out = _Curvature(s._replace(inside=s.inside[chosen], outside=s.outside[chosen],
-                                    bias=s.bias[chosen]))
-        out.pairs, out.filled = self.pairs[:, chosen], self.filled
+        s, out = self.scaling, copy.copy(self)
+        out.scaling = s._replace(inside=s.inside[chosen], outside=s.outside[chosen],
+                                 bias=s.bias[chosen])
+        out.gradient, out.scaled = self.gradient[chosen], self.scaled[chosen]
+        out.pairs = self.pairs[:, chosen]
         return out
 
-    def learn(self, step: Float[Tensor, "b r1"], bend: Float[Tensor, "b r1"]) -> None:
-        """One more pair of a step and the change of the gradient over it."""
+    def learn(self, step: Float[Tensor, "b r1"], gradient: Float[Tensor, "b r1"]) -> None:
+        """The gradient after one more step."""
         if self.filled == 2 * MEMORY:
             self.filled = MEMORY - 1
             self.pairs[:, :, : self.filled] = self.pairs[:, :, -self.filled :].clone()
+        scaled = self.scaling.times(gradient)
+        bend = gradient - self.gradient
         good = (step * bend).sum(dim=1, keepdim=True) > torch.finfo(step.dtype).tiny
-        bend = torch.where(good, bend, 0.0)
-        for place, new in zip(self.pairs, (torch.where(good, step, 0.0), bend,
-                                           self.scaling.times(bend)), strict=True):
-            place[:, self.filled] = new
-        self.filled += 1
+        for place, new in zip(self.pairs, (step, bend, scaled - self.scaled), strict=True):
+            place[:, self.filled] = torch.where(good, new, 0.0)
+        self.gradient, self.scaled, self.filled = gradient, scaled, self.filled + 1
 
     def forget(self, which: Bool[Tensor, " b"]) -> None:
         """Back to the scaling alone for these problems."""
         if which.any():
             self.pairs[:, which] = 0
 
-    def inverse_times(self, g: Float[Tensor, "b r1"]) -> Float[Tensor, "b r1"]:
-        w = self.scaling.times(g)
+    def inverse_times_gradient(self) -> Float[Tensor, "b r1"]:
+        """Of the last gradient."""
+        g, w = self.gradient, self.scaled
         if not self.filled:
             return w
         S, Y, scaled = self.pairs[:, :, max(0, self.filled - MEMORY) : self.filled]  # [b m r+1]
