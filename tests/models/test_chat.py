@@ -41,6 +41,38 @@ def test_bos_comes_once() -> None:
     assert 0 not in tokens(without, Text(raw="good")).ids
 
 
+@pytest.mark.parametrize("chat_template", [True, False])
+@pytest.mark.parametrize("bos", [True, False])
+def test_many_at_once_are_as_each_alone(
+    monkeypatch: pytest.MonkeyPatch, chat_template: bool, bos: bool
+) -> None:
+    """In any mixture, across calls to the tokenizer; without words the ids are the same."""
+    monkeypatch.setattr(chat, "TOGETHER", 3)
+    tokenizer = tiny_tokenizer(bos=bos, chat=chat_template)
+    texts = [CHAT, Text(raw="good"), PROMPT, Text(raw="good", continuation=" or bad"), CHAT,
+             Text(raw="<s>sing"), Text(raw="go", continuation="od"), PROMPT]
+    limits = {"n_ctx": 10_000, "d_vocab": 10_000}
+    alone = [tokens(tokenizer, text) for text in texts]
+    assert list(chat.encode_each(tokenizer, texts, **limits)) == alone
+    for found, one in zip(chat.encode_each(tokenizer, texts, **limits, words=False), alone,
+                          strict=True):
+        assert (found.ids, found.prompt_length) == (one.ids, one.prompt_length)
+        assert (found.tokens, found.spoken) == ((), None)
+
+
+def test_a_refused_text_comes_after_those_before_it() -> None:
+    """What is wrong with a text is said when its turn comes."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = ("{% for m in messages %}{% if m.role == 'system' %}"
+                               "{{ raise_exception('no system turn') }}{% endif %}"
+                               "{{ m.content }}{% endfor %}")
+    refused = Text(messages=(Message("system", "yes"), Message("user", "no")))
+    each = chat.encode_each(tokenizer, [PROMPT, refused, PROMPT], n_ctx=99, d_vocab=999)
+    assert next(each) == tokens(tokenizer, PROMPT)
+    with pytest.raises(TextError, match="no system turn"):
+        next(each)
+
+
 def test_no_end_token_is_added() -> None:
     """A tokenizer that closes every text with an end token does not do so here."""
     from tokenizers import processors

@@ -67,7 +67,7 @@ def encode_each(
 
     Raises: as `encode`, when it comes to the text at fault.
     """
-    start = _start(tokenizer)
+    start: list[int] | None = None
     for first in range(0, len(texts), TOGETHER):
         some, rendered, refusal = texts[first : first + TOGETHER], [], None
         for text in some:
@@ -81,7 +81,10 @@ def encode_each(
         pieces = dict(zip(strings, _tokenise(tokenizer, list(strings), words=words), strict=True))
         for text, (prompt, response) in zip(some, rendered, strict=False):
             found = _joined(tokenizer, pieces, prompt, response, words=words)
-            head = [] if _has_template(tokenizer, text) else _head(start, found[0].ids)
+            head: list[int] = []
+            if not _has_template(tokenizer, text):
+                start = _start(tokenizer) if start is None else start
+                head = _head(start, found[0].ids)
             encoded = _encoded(tokenizer, head, *found)
             _check(encoded.ids, prompt, n_ctx=n_ctx, d_vocab=d_vocab)
             if words:
