@@ -114,9 +114,11 @@ def test_an_interrupted_training_ends_with_the_same_bytes(
         def __init__(self, limit: int) -> None:
             self.limit = limit
 
-        def batches(self, point: str, *, rows: int, seed: int) -> Iterator[torch.Tensor]:
+        def batches(
+            self, point: str, *, rows: int, seed: int, reuse: bool = False
+        ) -> Iterator[torch.Tensor]:
             nonlocal taken
-            for batch in store.batches(point, rows=rows, seed=seed):
+            for batch in store.batches(point, rows=rows, seed=seed, reuse=reuse):
                 taken += 1
                 if taken > self.limit:
                     raise StoppedError
