@@ -76,7 +76,7 @@ def show_figures(run: Run, models: list[str], concept: str) -> None:
         if not drawn:
             continue
         st.subheader(row.heading, anchor=False)
-        st.caption(row.about)
+        st.caption(f"{row.about} {row.cites}")
         for column, (model, figure) in zip(st.columns(len(models)), drawn, strict=False):
             column.markdown(f"**{markdown(figure.layout.meta['title'])}**")
             column.caption(markdown(figure.layout.meta["note"]))

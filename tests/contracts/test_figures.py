@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import plotly.io as pio
@@ -9,7 +10,7 @@ import pytest
 
 from tests.reports.synthetic_run import MODEL, TWIN, write_run
 from virtuelens import storage
-from virtuelens.audits.run import Run, open_run
+from virtuelens.audits.run import TABLES, Run, open_run
 from virtuelens.reports import writing_figures
 from virtuelens.reports.figures import FIGURES
 
@@ -49,6 +50,26 @@ def test_every_figure_draws_model_and_twin(name: str, run: Run) -> None:
         assert figure is not None and len(figure.data)
         value = json.loads(pio.to_json(figure, validate=True))
         assert "NaN" not in json.dumps(value)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_shows_the_rows_that_it_cites(name: str, run: Run, tmp_path: Path) -> None:
+    """Of a run that holds these rows and no others the same is drawn; without them nothing is."""
+    drawn = FIGURES[name].draw(run, MODEL, "sycophancy")
+    for kept in (True, False):
+        path = tmp_path / str(kept)
+        shutil.copytree(run.path, path)
+        cited = {cite.table: cite.where for cite in FIGURES[name].rows}
+        for table in TABLES:
+            frame = run.table(table)
+            mine = frame.index == frame.index if table in cited else frame.index != frame.index
+            for column, values in cited.get(table, {}).items():
+                mine &= frame[column].isin(values).to_numpy()
+            storage.write_table(path / f"{table}.parquet", frame[mine if kept else ~mine])
+        again = FIGURES[name].draw(open_run(path), MODEL, "sycophancy")
+        assert (again is not None and again.to_json() == drawn.to_json()) == kept
+    for cite in FIGURES[name].rows:
+        assert f"{cite.table}.parquet" in FIGURES[name].cites
 
 
 @pytest.mark.parametrize("name", FIGURES)

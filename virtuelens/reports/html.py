@@ -27,6 +27,7 @@ class FigureGroup:
 
     heading: str
     about: str
+    cites: str
     drawn: tuple[Drawn, ...]
 
 
@@ -85,7 +86,7 @@ def _parts(run: Run) -> tuple[list[ConceptPart], list[Drawn]]:
             ]
             figures += mine
             if mine:
-                groups.append(FigureGroup(row.heading, row.about, tuple(mine)))
+                groups.append(FigureGroup(row.heading, row.about, row.cites, tuple(mine)))
         sections = [s for m in models_of(run) if (s := section(run, m, concept)) is not None]
         parts.append(
             ConceptPart(f"concept-{i}", plain_concept(concept), tuple(sections), tuple(groups))
