@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from virtuelens.activations.families import LEAST, MOST, Family, find_families, plan_families
+from virtuelens.activations.families import (
+    LEAST,
+    MOST,
+    Family,
+    find_families,
+    plan_families,
+    plan_rows,
+)
 from virtuelens.activations.harvest import harvest, plan
 from virtuelens.activations.positions import POSITIONS
 from virtuelens.activations.request import make_request
@@ -76,6 +83,26 @@ def test_every_family_is_in_one_batch_within_the_budget(batch_tokens: int) -> No
         heads = max(f.shared for f in batch) * len(batch)
         tails = max(lengths[t] - f.shared for f in batch for t in f.texts) * len(texts)
         assert len(batch) == 1 or max(heads, tails) <= batch_tokens
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 100, 2048, 10**6])
+def test_every_family_is_in_one_row_within_the_budget(batch_tokens: int) -> None:
+    """Unless a single family is larger; rows that hold many texts are all filled to one size."""
+    rng = random.Random(0)
+    lengths = [min(200, max(8, round(rng.lognormvariate(3.8, 0.7)))) for _ in range(900)]
+    alone = [Family((t,), 0) for t in range(600)]
+    pairs = [Family((t, t + 1), rng.randrange(1, min(lengths[t : t + 2])))
+             for t in range(600, 900, 2)]
+    rows = plan_rows([*alone, *pairs], lengths, batch_tokens=batch_tokens)
+    assert sorted(f.texts for row, _ in rows for f in row) == [f.texts for f in [*alone, *pairs]]
+    held = [sum(f.shared + sum(lengths[t] - f.shared for t in f.texts) for f in row)
+            for row, _ in rows]
+    assert held == sorted(held, reverse=True)
+    for (row, size), n in zip(rows, held, strict=True):
+        assert n <= size and (size <= batch_tokens or len(row) == 1)
+    assert sum(size for _, size in rows) < 1.02 * sum(held) or batch_tokens <= 100
+    if batch_tokens == 2048:
+        assert len({size for _, size in rows[:-1]}) == 1 and len(rows) > 20
 
 
 def chats() -> list[Example]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from virtuelens import storage
+from virtuelens.activations import families
 from virtuelens.activations.harvest import harvest
 from virtuelens.activations.store import open_store
 from virtuelens.cli.harvest import go_on
@@ -127,6 +128,21 @@ def test_an_unfinished_harvest_is_not_mixed_with_another_budget(
         harvest(llama, examples, **ASKED, out=tmp_path, progress=stop)
     with pytest.raises(StoreError, match=r"made_by\.batch_tokens is 80 there, 300 was asked"):
         harvest(llama, examples, **ASKED | {"batch_tokens": 300}, out=tmp_path)
+
+
+def test_an_unfinished_harvest_is_not_mixed_with_another_plan(
+    llama: HookedModel, examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another version of the planner asks for the same: its shards hold other texts."""
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        harvest(llama, examples, **ASKED, out=tmp_path, progress=stop)
+    monkeypatch.setattr(families, "mixed", lambda things: list(things)[::-1])
+    with pytest.raises(StoreError, match=r"made_by\.plan is '\w{64}' there"):
+        harvest(llama, examples, **ASKED, out=tmp_path)
 
 
 def test_open_store_compares_what_is_expected(llama: HookedModel, stored: Path) -> None:

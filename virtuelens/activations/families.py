@@ -12,7 +12,7 @@ the whole question. Where little would be spared, nothing is shared: two passes 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 from jaxtyping import Int
@@ -25,6 +25,8 @@ WORTH = 0.15
 """Share of all tokens that must be spared, or nothing is shared."""
 MOST_FAMILIES = 256
 """Of a batch; only so far back is the cheapest cut looked for."""
+LOOK, FULL = 64, 0.9
+"""Families looked at for what fits into the end of a row, and from what share it is filled up."""
 
 
 @dataclass(frozen=True)
@@ -93,24 +95,44 @@ def plan_families(
 
 def plan_rows(
     families: Sequence[Family], lengths: Sequence[int], *, batch_tokens: int
-) -> list[tuple[Family, ...]]:
-    """Families (and texts alone: families of one that share nothing) that stand in one row.
+) -> list[tuple[tuple[Family, ...], int]]:
+    """Families (and texts alone: families of one that share nothing) that stand in one row, and the
+    tokens that the row is filled up to.
 
-    Each row takes texts of all lengths; the longest row goes first.
+    Each row takes texts of all lengths, and at its end the largest of the next `LOOK` that still
+    fits: so rows hardly differ, and nearly all are filled up to one size. Memory and the
+    library's plans of work, kept by size, are then used again and again: with rows of many sizes
+    the same harvest took half as much memory again (benchmarks/harvest_store.py).
+    The longest row goes first.
     batch_tokens: the most tokens of a row; a longer family is a row of its own.
     """
-    sizes = {f: f.shared + sum(lengths[t] - f.shared for t in f.texts) for f in families}
-    room = sum(sizes.values()) / max(1, math.ceil(sum(sizes.values()) / batch_tokens))
-    rows: list[list[Family]] = []
-    filled = math.inf
-    for family in mixed(families):
-        size = sizes[family]
-        if filled + size > batch_tokens or filled + size / 2 > room:
-            rows.append([])
-            filled = 0
-        rows[-1].append(family)
-        filled += size
-    return sorted((tuple(r) for r in rows), key=lambda r: -sum(sizes[f] for f in r))
+    order = iter(mixed([(f, f.shared + sum(lengths[t] - f.shared for t in f.texts))
+                        for f in families]))
+    rows: list[tuple[list[Family], int]] = []
+    following = list(islice(order, LOOK))
+    while following:
+        row, room = [], batch_tokens
+        while following:
+            chosen = _fitting(following, room)
+            if chosen is None and row:
+                break
+            family, size = following.pop(chosen or 0)
+            row.append(family)
+            room -= size
+            following += islice(order, 1)
+        rows.append((row, batch_tokens - room))
+    longest = max((size for _, size in rows), default=0)
+    # what is much shorter, as the last row often is, stays so
+    return [(tuple(row), longest if size >= FULL * longest else size)
+            for row, size in sorted(rows, key=lambda r: -r[1])]
+
+
+def _fitting(following: Sequence[tuple[Family, int]], room: int) -> int | None:
+    """Which family comes next: the first if it fits, else the largest that does."""
+    if following[0][1] <= room:
+        return 0
+    fits = [i for i, (_, size) in enumerate(following) if size <= room]
+    return max(fits, key=lambda i: following[i][1], default=None)
 
 
 def _cut(

@@ -9,6 +9,7 @@
    a whole shard is never made twice.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ from virtuelens.activations.store import open_store
 from virtuelens.activations.writing import begin_store, only_writer
 from virtuelens.concepts.pack import Concept
 from virtuelens.errors import StoreError
+from virtuelens.storage import sha256_lines
 from virtuelens.values.texts import Example, Text
 
 if TYPE_CHECKING:
@@ -96,13 +98,15 @@ def harvest(
     wide = model.info.d_model * len(request.points) * DTYPES[dtype].itemsize
     sizes = [wide * sum(request.n_rows(p, t) for p in request.picks for t in j.texts) for j in jobs]
     shards = [[jobs[i] for i in run] for run in plan_shards(sizes, limit=shard_bytes)]
+    texts = [[t for job in s for t in job.texts] for s in shards]
     with only_writer(Path(out)):
         store = begin_store(
             Path(out), about,
             made_by={"batch_tokens": batch_tokens, "shard_bytes": shard_bytes,
                      "share_prefixes": share_prefixes, "matmul": model.matmul,
-                     "packed": any(job.packed for job in jobs)},
-            index=request.index(), texts=[[t for job in s for t in job.texts] for s in shards],
+                     "packed": any(job.row for job in jobs),
+                     "plan": sha256_lines(json.dumps(t) for t in texts)},
+            index=request.index(), texts=texts,
             asked=asked, accept=accept, repair=repair,
         )  # fmt: skip
         if store is not None:
@@ -200,7 +204,7 @@ def plan(
     if packed:
         rows = plan_rows([*families, *(Family((t,), 0) for t in alone)], lengths,
                          batch_tokens=batch_tokens)
-        return [Job.of(row, packed=True) for row in rows]
+        return [Job.of(row, row=size) for row, size in rows]
     batches = plan_batches([lengths[t] for t in alone], batch_tokens=batch_tokens,
                            per_batch=per_batch)
     return [Job.of(b) for b in shared] + [Job(tuple(alone[i] for i in b)) for b in batches]

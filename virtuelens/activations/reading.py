@@ -42,17 +42,18 @@ AHEAD, HANDS = 2, 8  # jobs given to a GPU whose rows are not put away yet, by s
 class Job:
     """Texts that run together; `families` covers all of them, or is empty: nothing is shared.
 
-    packed: end to end in one row, not padded.
+    row: tokens of the one row in which they stand end to end and which is filled up to so many;
+        0: they are padded.
     """
 
     texts: tuple[int, ...]
     families: tuple[Family, ...] = ()
-    packed: bool = False
+    row: int = 0
 
     @staticmethod
-    def of(families: Sequence[Family], *, packed: bool = False) -> "Job":
+    def of(families: Sequence[Family], *, row: int = 0) -> "Job":
         """The texts of these families."""
-        return Job(tuple(t for f in families for t in f.texts), tuple(families), packed)
+        return Job(tuple(t for f in families for t in f.texts), tuple(families), row)
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def _start(
     model: "HookedModel", request: Request, job: Job, dtype: torch.dtype
 ) -> _Started:
     chosen = _chosen(request, job.texts)
-    way = _packed if job.packed else _shared if job.families else _plain
+    way = _packed if job.row else _shared if job.families else _plain
     found = way(model, request, job, chosen)
     rows: dict[Site, Tensor] = {}
     for point in request.points:
@@ -245,6 +246,8 @@ def _packed(
             tail.append(n - family.shared)
             shared.append(family.shared)
             n += len(rest)
+    if n < job.row:
+        parts.append(([0] * (job.row - n), None))  # read by nobody
     starts = torch.tensor([head, tail])  # [2 texts]
     later = (chosen.token >= torch.tensor(shared)[chosen.text]).long()
     places = starts[later, chosen.text] + chosen.token
