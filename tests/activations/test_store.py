@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from virtuelens import storage
-from virtuelens.activations import families
+from virtuelens.activations import families, shuffle
 from virtuelens.activations.harvest import harvest
 from virtuelens.activations.store import open_store
 from virtuelens.cli.harvest import go_on
@@ -238,6 +238,20 @@ def test_batches_mix_texts(
     place = torch.cdist(batch, every).argmin(1)
     texts = torch.searchsorted(torch.tensor(rows["end"].to_numpy()), place, right=True)
     assert len(texts.unique()) > 25
+
+
+def test_a_batch_is_read_from_few_shards_however_many_there_are() -> None:
+    """Two hundred shards of 100 rows: a batch touches the few that fill two buffers."""
+    shards = [100 * torch.ones(100, 2) * k + torch.arange(100)[:, None] for k in range(200)]
+    batches = shuffle.batches(
+        dict.fromkeys(range(200), 100), lambda k: shards[k], rows=300, buffer_rows=1000,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    given = list(batches)
+    assert torch.equal(torch.cat(given)[:, 0].sort().values, torch.arange(20_000.0))
+    touched = [set((b[:, 0] // 100).int().tolist()) for b in given]
+    assert all(5 <= len(t) <= 40 for t in touched[:-1])
+    assert touched[0] != set(range(len(touched[0])))  # in no order
 
 
 def test_batches_of_what_is_not_there_are_refused(

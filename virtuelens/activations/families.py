@@ -111,7 +111,8 @@ def plan_rows(
     rows: list[tuple[list[Family], int]] = []
     following = list(islice(order, LOOK))
     while following:
-        row, room = [], batch_tokens
+        row: list[Family] = []
+        room = batch_tokens
         while following:
             chosen = _fitting(following, room)
             if chosen is None and row:
