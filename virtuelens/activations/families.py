@@ -29,7 +29,7 @@ LOOK, FULL = 64, 0.9
 """Families looked at for what fits into the end of a row, and from what share it is filled up."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Family:
     """Texts whose first `shared` tokens are the same; every text has tokens of its own after."""
 

@@ -28,10 +28,11 @@ more. 256 texts of 8 to 200 tokens (median 45) are padded by 4 %.
 """
 
 
-CPU_WIDTH, MOST_TOKENS = 2048 * 768, 8192
+CPU_WIDTH, MOST_TOKENS = 1024 * 768, 8192
 """On a CPU, numbers of a batch's residual stream at one point; and the most tokens of a batch.
 
-Batches of 1,024 to 8,192 tokens are equally fast there (7 layers of 768, 2 cores); memory is not.
+Batches of 1,024 and 2,048 tokens are equally fast there, of 512 slower by 2 to 7 %, of 4,096 by 12
+to 15 % (7 layers of 768, 2 cores); memory grows with them.
 """
 
 GPU_WIDTH, GPU_ROWS, GPU_LAUNCH = 1 << 25, 1 << 28, 1 << 23

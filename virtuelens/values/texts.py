@@ -7,7 +7,7 @@ from typing import Literal
 Role = Literal["system", "user", "assistant"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a chat."""
 
@@ -15,7 +15,7 @@ class Message:
     content: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Text:
     """Either a chat (`messages`) or raw text without any template (`raw`), never both.
 
@@ -63,7 +63,7 @@ class Text:
 Split = Literal["main", "shifted", "transfer"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """One side of a contrast pair.
 
@@ -82,7 +82,7 @@ class Example:
     latents: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ChoiceItem:
     """A forced choice: which of `choices` does the model prefer to say next?
 
