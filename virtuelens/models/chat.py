@@ -22,7 +22,7 @@ from virtuelens.values.texts import Message, Role, Text
 PLAIN_TEMPLATE = "{role}: {content}\\n ... assistant:"
 """Stands for the fallback where a template is described or hashed."""
 
-TOGETHER = 1024  # texts given to a tokenizer in one call, which spreads them over threads
+TOGETHER = 128  # texts given to a tokenizer in one call, which spreads them over threads
 
 
 class Spoken(NamedTuple):
