@@ -147,8 +147,13 @@ def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], about: Mapping[st
     from safetensors.torch import save_file
 
     plain = {k: v.detach().contiguous().cpu() for k, v in tensors.items()}
-    header = {"virtuelens": json.dumps(about, ensure_ascii=False, allow_nan=False)}
+    header = tensors_header(about)
     write_whole(path, lambda part: save_file(plain, str(part), metadata=header))
+
+
+def tensors_header(about: Mapping[str, Any]) -> dict[str, str]:
+    """What safetensors keeps beside the tensors."""
+    return {"virtuelens": json.dumps(about, ensure_ascii=False, allow_nan=False)}
 
 
 def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, Any]]:

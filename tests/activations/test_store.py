@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from virtuelens import storage
-from virtuelens.activations import families, shuffle
+from virtuelens.activations import families, shards, shuffle
 from virtuelens.activations.harvest import harvest
 from virtuelens.activations.store import open_store
 from virtuelens.cli.harvest import go_on
@@ -240,11 +240,28 @@ def test_batches_mix_texts(
     assert len(texts.unique()) > 25
 
 
+@pytest.mark.parametrize("names", [("a/tokens",), ("ä/last", "b.hook_z/tokens", "é/last")])
+@pytest.mark.parametrize("n_rows", [1, 9, 1234])
+def test_rows_of_a_shard_begin_with_a_line_of_the_cache(
+    names: tuple[str, ...], n_rows: int, tmp_path: Path
+) -> None:
+    """Whatever the header's length; the tensors and the description are as given."""
+    tensors = {n: torch.randn(n_rows, 32).bfloat16() for n in names}
+    shards.write_shard(tmp_path / "s", tensors, {"schema": 2, "shard": n_rows})
+    read, about = storage.read_tensors(tmp_path / "s")
+    assert about["shard"] == n_rows
+    for name, tensor in tensors.items():
+        there = shards.mapped(tmp_path / "s", name)
+        assert there.data_ptr() % 64 == 0
+        assert torch.equal(there, tensor)
+        assert torch.equal(read[name], tensor)
+
+
 def test_a_batch_is_read_from_few_shards_however_many_there_are() -> None:
     """Two hundred shards of 100 rows: a batch touches the few that fill two buffers."""
-    shards = [100 * torch.ones(100, 2) * k + torch.arange(100)[:, None] for k in range(200)]
+    of_shard = [100 * torch.ones(100, 2) * k + torch.arange(100)[:, None] for k in range(200)]
     batches = shuffle.batches(
-        dict.fromkeys(range(200), 100), lambda k: shards[k], rows=300, buffer_rows=1000,
+        dict.fromkeys(range(200), 100), lambda k: of_shard[k], rows=300, buffer_rows=1000,
         generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
     given = list(batches)

@@ -11,13 +11,8 @@ Two rows of one block are always in the buffer together, so blocks are small bes
 enough that a disk reads them in one go. A store that fits into the buffer is shuffled exactly.
 """
 
-import json
-import math
-import mmap
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,25 +21,6 @@ from torch import Tensor
 
 BLOCK_ROWS = 256
 _SHARD, _ROW = 32, (1 << 32) - 1
-_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16}
-"""safetensors' names."""
-
-
-def mapped(shard: Path, name: str) -> Float[Tensor, "rows d_model"]:
-    """One tensor of a shard, mapped: pages are read when they are touched; not to be written to."""
-    with shard.open("rb") as f:
-        n_header = int.from_bytes(f.read(8), "little")
-        about = json.loads(f.read(n_header))[name]
-        dtype, shape = _DTYPES[about["dtype"]], about["shape"]
-        if 0 in shape:
-            return torch.empty(shape, dtype=dtype)
-        content = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given buffer is not writable")
-        return torch.frombuffer(
-            content, dtype=dtype, count=math.prod(shape),
-            offset=8 + n_header + int(about["data_offsets"][0]),
-        ).view(shape)
 
 
 def batches(

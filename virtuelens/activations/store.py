@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from virtuelens import storage
-from virtuelens.activations import shuffle
+from virtuelens.activations import shards, shuffle
 from virtuelens.activations.activations import INDEX_COLUMNS, Activations, spans
 from virtuelens.activations.manifest import (
     DTYPES,
@@ -91,8 +91,9 @@ class Store:
     ) -> Iterator[Float[Tensor, "rows d_model"]]:
         """Every row of one site once, in an order shuffled by the seed; the last batch is smaller.
 
-        buffer_rows: rows held in memory. Blocks of consecutive rows are drawn from the whole
-            store to fill it, and shuffled there.
+        buffer_rows: rows that are mixed with each other. They are drawn in blocks of consecutive
+            rows from a group of shards that holds about twice as many; shards are grouped anew by
+            every seed.
         reuse: write each batch where the one before stood, which is up to twice as fast: a batch is
             right until the next one is asked for.
 
@@ -127,7 +128,7 @@ class Store:
     def _mapped(self, number: int, name: str) -> Float[Tensor, "rows d_model"]:
         # kept: its pages need not be found again
         if (number, name) not in self._maps:
-            self._maps[number, name] = shuffle.mapped(self.shard(number), name)
+            self._maps[number, name] = shards.mapped(self.shard(number), name)
         return self._maps[number, name]
 
     def verify(self) -> None:

@@ -31,6 +31,7 @@ from virtuelens.activations.manifest import (
     refuse,
     shard_name,
 )
+from virtuelens.activations.shards import write_shard
 from virtuelens.errors import StoreError
 
 JOURNAL = "progress.jsonl"
@@ -81,7 +82,7 @@ class Unfinished:
         tensors = {f"{point}/{position}": t for (point, position), t in rows.items()}
         name = shard_name(number)
         about = {"schema": SCHEMA, "kind": "activations", "shard": number}
-        storage.write_tensors(self.path / name, tensors, about)
+        write_shard(self.path / name, tensors, about)
         return entry(self.path, name)
 
     def note(self, number: int, described: Mapping[str, Any]) -> None:
