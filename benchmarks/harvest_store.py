@@ -2,7 +2,8 @@
 
     python benchmarks/harvest_store.py [--quick] [--json] [--tokens 1000000] [--dtype bfloat16]
 
-The residual stream after layer 6 of 12 layers of 768, every token, kept in bfloat16. Each
+The residual stream after layer 6 of 12 layers of 768, every token, kept in bfloat16 (and, for
+reading, a quarter of them in float32, which `harvest` keeps if it is not told otherwise). Each
 measurement is a process of its own. Memory is the peak of the process above what it held with model
 and texts loaded (VmHWM, reset before the harvest). Writing is compared with the same harvest into
 nothing: rows are taken and dropped, in alternating stretches of the same process. Reading is the
@@ -18,6 +19,7 @@ the processor's cache.
     first_share           rows per second of the iterator over those of the whole copy
     again_share           the same, the store open already
     own_share             the same, each batch in a place of its own
+    float32               reading again, of rows in float32
 """
 
 import argparse
@@ -42,6 +44,7 @@ from harvest_workloads import SHAPES, make_model, ragged
 
 from virtuelens.activations import memory
 from virtuelens.activations.harvest import harvest, plan
+from virtuelens.activations.manifest import DTYPES
 from virtuelens.activations.plan import default_batch_tokens
 from virtuelens.activations.reading import read_each
 from virtuelens.activations.request import make_request
@@ -64,18 +67,21 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=1_000_000)
     parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])
     parser.add_argument("--part", choices=["memory", "writing"], help=argparse.SUPPRESS)
+    parser.add_argument("--kept", default="bfloat16", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     tokens = 100_000 if args.quick else args.tokens
     if args.part:
-        print(json.dumps(_PARTS[args.part](tokens, args.dtype, args.out)))
+        print(json.dumps(_PARTS[args.part](tokens, args.dtype, args.kept, args.out)))
         return
     folder = Path(tempfile.mkdtemp())
     try:
         small = _in_process("memory", tokens // 10, args.dtype, folder / "small")
         large = _in_process("memory", tokens, args.dtype, folder / "large")
         writing = _in_process("writing", tokens // 4, args.dtype, folder / "writing")
+        _in_process("memory", tokens // 4, args.dtype, folder / "float32", kept="float32")
         reading = _read_back(folder / "large")
+        reading["float32"] = _read_back(folder / "float32")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     result = {
@@ -90,11 +96,13 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def _in_process(part: str, tokens: int, dtype: str, out: Path) -> dict[str, Any]:
+def _in_process(
+    part: str, tokens: int, dtype: str, out: Path, *, kept: str = "bfloat16"
+) -> dict[str, Any]:
     print(f"{part}: {tokens:,} tokens", file=sys.stderr)
     done = subprocess.run(
         [sys.executable, __file__, "--part", part, "--tokens", str(tokens), "--dtype", dtype,
-         "--out", str(out)], check=True, stdout=subprocess.PIPE, text=True)
+         "--kept", kept, "--out", str(out)], check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -106,20 +114,20 @@ def _prepare(tokens: int, dtype: str) -> tuple[HookedModel, list[Text]]:
     return model, texts
 
 
-def _memory(tokens: int, dtype: str, out: Path) -> dict[str, Any]:
+def _memory(tokens: int, dtype: str, kept: str, out: Path) -> dict[str, Any]:
     model, texts = _prepare(tokens, dtype)
     gc.collect()
     memory.keeper(every=0)()  # what preparing left behind is not the model's
     Path("/proc/self/clear_refs").write_text("5")
     before, start = _status("VmRSS"), time.perf_counter()
-    harvest(model, texts, points=POINT, positions="tokens", out=out, dtype="bfloat16",
+    harvest(model, texts, points=POINT, positions="tokens", out=out, dtype=kept,
             batch_tokens=BATCH_TOKENS, shard_bytes=SHARD_BYTES)
     took, n = time.perf_counter() - start, sum(len(str(t.raw).split()) for t in texts)
     return {"tokens": n, "peak_mb": round((_status("VmHWM") - before) / 1024, 1),
             "tokens_per_second": round(n / took)}
 
 
-def _writing(tokens: int, dtype: str, out: Path) -> dict[str, Any]:
+def _writing(tokens: int, dtype: str, kept: str, out: Path) -> dict[str, Any]:
     """Four stretches of texts, each into a store and into nothing, by turns."""
     model, texts = _prepare(tokens, dtype)
     seconds = {"store": 0.0, "nothing": 0.0}
@@ -130,11 +138,11 @@ def _writing(tokens: int, dtype: str, out: Path) -> dict[str, Any]:
             start = time.perf_counter()
             if way == "store":
                 harvest(model, part, points=POINT, positions="tokens", out=out / str(k),
-                        dtype="bfloat16", batch_tokens=BATCH_TOKENS, shard_bytes=SHARD_BYTES)
+                        dtype=kept, batch_tokens=BATCH_TOKENS, shard_bytes=SHARD_BYTES)
             else:
                 request = make_request(model, part, points=POINT, positions="tokens")
                 jobs = plan(model, request, batch_tokens=BATCH_TOKENS, share_prefixes=True)
-                read_each(model, request, jobs, lambda *put: None, dtype=torch.bfloat16)
+                read_each(model, request, jobs, lambda *put: None, dtype=DTYPES[kept])
             seconds[way] += time.perf_counter() - start
     return {"cost": round(seconds["store"] / seconds["nothing"] - 1, 3)}
 

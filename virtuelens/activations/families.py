@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Integer
 
 from virtuelens.activations.plan import PER_BATCH, first_then_mixed, mixed
 
@@ -26,7 +26,7 @@ WORTH = 0.15
 MOST_FAMILIES = 256
 """Of a batch; only so far back is the cheapest cut looked for."""
 LOOK, FULL = 64, 0.9
-"""Families looked at for what fits into the end of a row, and from what share it is filled up."""
+"""Units looked at for what fits into the end of a row, and from what share it is filled up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Family:
     shared: int
 
 
-def find_families(ids: Sequence[Int[np.ndarray, " _"]]) -> tuple[Family, ...]:
+def find_families(ids: Sequence[Integer[np.ndarray, " _"]]) -> tuple[Family, ...]:
     """Families of two texts or more, so that most tokens are spared; none if not worth it.
 
     ids: tokens of each text.
@@ -93,11 +93,14 @@ def plan_families(
     return first_then_mixed(min(tried, key=lambda t: t[0])[1])
 
 
+Unit = Family | int
+"""A family, or a text that shares nothing with others."""
+
+
 def plan_rows(
-    families: Sequence[Family], lengths: Sequence[int], *, batch_tokens: int
-) -> list[tuple[tuple[Family, ...], int]]:
-    """Families (and texts alone: families of one that share nothing) that stand in one row, and the
-    tokens that the row is filled up to.
+    units: Sequence[Unit], lengths: Sequence[int], *, batch_tokens: int
+) -> list[tuple[tuple[Unit, ...], int]]:
+    """What stands in one row, and the tokens that the row is filled up to.
 
     Each row takes texts of all lengths, and at its end the largest of the next `LOOK` that still
     fits: so rows hardly differ, and nearly all are filled up to one size. Memory and the
@@ -106,19 +109,18 @@ def plan_rows(
     The longest row goes first.
     batch_tokens: the most tokens of a row; a longer family is a row of its own.
     """
-    order = iter(mixed([(f, f.shared + sum(lengths[t] - f.shared for t in f.texts))
-                        for f in families]))
-    rows: list[tuple[list[Family], int]] = []
+    order = iter(mixed([(u, _tokens(u, lengths)) for u in units]))
+    rows: list[tuple[list[Unit], int]] = []
     following = list(islice(order, LOOK))
     while following:
-        row: list[Family] = []
+        row: list[Unit] = []
         room = batch_tokens
         while following:
             chosen = _fitting(following, room)
             if chosen is None and row:
                 break
-            family, size = following.pop(chosen or 0)
-            row.append(family)
+            unit, size = following.pop(chosen or 0)
+            row.append(unit)
             room -= size
             following += islice(order, 1)
         rows.append((row, batch_tokens - room))
@@ -128,8 +130,14 @@ def plan_rows(
             for row, size in sorted(rows, key=lambda r: -r[1])]
 
 
-def _fitting(following: Sequence[tuple[Family, int]], room: int) -> int | None:
-    """Which family comes next: the first if it fits, else the largest that does."""
+def _tokens(unit: Unit, lengths: Sequence[int]) -> int:
+    if isinstance(unit, int):
+        return lengths[unit]
+    return unit.shared + sum(lengths[t] - unit.shared for t in unit.texts)
+
+
+def _fitting(following: Sequence[tuple[Unit, int]], room: int) -> int | None:
+    """Which comes next: the first if it fits, else the largest that does."""
     if following[0][1] <= room:
         return 0
     fits = [i for i, (_, size) in enumerate(following) if size <= room]
@@ -161,7 +169,7 @@ def _cut(
     return cost[-1], batches[::-1]
 
 
-def _alike(a: Int[np.ndarray, " n"], b: Int[np.ndarray, " m"]) -> int:
+def _alike(a: Integer[np.ndarray, " n"], b: Integer[np.ndarray, " m"]) -> int:
     """How many first tokens are the same."""
     n = min(len(a), len(b))
     unlike = np.flatnonzero(a[:n] != b[:n])

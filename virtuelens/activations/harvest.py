@@ -111,7 +111,7 @@ def harvest(
         )  # fmt: skip
         if store is not None:
             _into_store(model, Work(request, shards, store), tell, cluster)
-    tell(len(request.examples), len(request.examples))
+    tell(len(request.given), len(request.given))
     return open_store(Path(out)).load()
 
 
@@ -142,7 +142,7 @@ def _into_memory(
     def count(texts: int) -> None:
         nonlocal done
         done += texts
-        tell(done, len(request.examples))
+        tell(done, len(request.given))
 
     read_each(model, request, jobs, put, dtype=dtype, count=count)
     return Activations(
@@ -202,8 +202,7 @@ def plan(
     among = {t for f in families for t in f.texts}
     alone = [t for t in range(len(lengths)) if t not in among]
     if packed:
-        rows = plan_rows([*families, *(Family((t,), 0) for t in alone)], lengths,
-                         batch_tokens=batch_tokens)
+        rows = plan_rows([*families, *alone], lengths, batch_tokens=batch_tokens)
         return [Job.of(row, row=size) for row, size in rows]
     batches = plan_batches([lengths[t] for t in alone], batch_tokens=batch_tokens,
                            per_batch=per_batch)

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from virtuelens.activations.families import Family
+from virtuelens.activations.families import Family, Unit
 from virtuelens.activations.positions import POSITIONS
 from virtuelens.activations.request import Request
 from virtuelens.activations.writing import Unfinished
@@ -40,7 +40,7 @@ AHEAD, HANDS = 2, 8  # jobs given to a GPU whose rows are not put away yet, by s
 
 @dataclass(frozen=True)
 class Job:
-    """Texts that run together; `families` covers all of them, or is empty: nothing is shared.
+    """Texts that run together: those of the families, one after the other, then all others.
 
     row: tokens of the one row in which they stand end to end and which is filled up to so many;
         0: they are padded.
@@ -51,9 +51,16 @@ class Job:
     row: int = 0
 
     @staticmethod
-    def of(families: Sequence[Family], *, row: int = 0) -> "Job":
-        """The texts of these families."""
-        return Job(tuple(t for f in families for t in f.texts), tuple(families), row)
+    def of(units: Sequence[Unit], *, row: int = 0) -> "Job":
+        """The texts of these families, and these texts."""
+        families = tuple(u for u in units if isinstance(u, Family))
+        alone = (u for u in units if isinstance(u, int))
+        return Job((*(t for f in families for t in f.texts), *alone), families, row)
+
+    @property
+    def alone(self) -> tuple[int, ...]:
+        """The texts that share nothing."""
+        return self.texts[sum(len(f.texts) for f in self.families) :]
 
 
 @dataclass(frozen=True)
@@ -151,7 +158,7 @@ class _Started:
         row = int((~finite).nonzero()[0])
         of_text = [1] * len(counts) if len(finite) == len(counts) else counts
         text = int(np.searchsorted(np.cumsum(of_text), row, side="right"))
-        example = self.request.examples[self.job.texts[text]]
+        example = self.request.example(self.job.texts[text])
         raise NotFiniteError(
             f"NaN or infinity at {site[0]} in example {example.id!r}: the model overflows there. "
             "Load it in another precision (dtype='float32'), or check its weights."
@@ -233,7 +240,7 @@ def _packed(
     parts: list[tuple[Sequence[int], int | None]] = []
     head, tail, shared = [], [], []  # of each text: where its beginning and the rest stand
     n = 0
-    for family in job.families:
+    for family in (*job.families, *(Family((t,), 0) for t in job.alone)):
         beginning, first = n, None
         if family.shared:
             parts.append((request.tokens.of(family.texts[0])[: family.shared].tolist(), None))

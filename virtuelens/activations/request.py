@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 
 from virtuelens.activations.activations import INDEX_COLUMNS
 from virtuelens.activations.positions import POSITIONS, Position
@@ -36,12 +36,12 @@ KINDS = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokens of many texts, end to end: four bytes each.
+    """The tokens of many texts, end to end, in two bytes each where the vocabulary allows it.
 
     ends: of each text in `ids`. n_prompt: tokens before its response.
     """
 
-    ids: Int[np.ndarray, " n_tokens"]
+    ids: Integer[np.ndarray, " n_tokens"]
     ends: Int[np.ndarray, " n_texts"]
     n_prompt: Int[np.ndarray, " n_texts"]
 
@@ -51,7 +51,7 @@ class Tokens:
         lengths: list[int] = np.diff(self.ends, prepend=0).tolist()
         return lengths
 
-    def of(self, text: int) -> Int[np.ndarray, " n"]:
+    def of(self, text: int) -> Integer[np.ndarray, " n"]:
         """The tokens of one text."""
         start = int(self.ends[text - 1]) if text else 0
         return self.ids[start : int(self.ends[text])]
@@ -67,11 +67,13 @@ class Tokens:
 class Request:
     """Encoded texts and which of their tokens to read.
 
-    picks: position -> for every text the indices of its tokens.
+    given: as they came. A text alone becomes an example (240 bytes) only while it is looked at.
+    picks: position -> for every text the indices of its tokens, the same object for texts of the
+        same lengths.
     texts: what the manifest says about them; a store of other texts has another hash.
     """
 
-    examples: tuple[Example, ...]
+    given: tuple[Example | Text, ...]
     tokens: Tokens
     points: tuple[str, ...]
     picks: Mapping[str, Sequence[Sequence[int]]]
@@ -82,20 +84,26 @@ class Request:
         """Name of the concept, or ""."""
         return self.texts.get("name", "")
 
+    def example(self, text: int) -> Example:
+        """The text with its id, label and group."""
+        return _example(text, self.given[text])
+
     def n_rows(self, position: str, text: int) -> int:
         """How many rows of activations a text has at a position."""
         return 1 if POSITIONS[position].pooled else len(self.picks[position][text])
 
     def index(self) -> pd.DataFrame:
         """The index of the rows, as `Activations` has it."""
-        own = {name: [getattr(e, name) for e in self.examples]
-               for name in ("pair", "group", "label", "split")}
+        columns = ("id", "pair", "group", "label", "split")
+        own = {name: [getattr(self.example(i), name) for i in range(len(self.given))]
+               for name in columns}
+        own["example_id"] = own.pop("id")
         tables = []
         for position in self.picks:
-            sizes = np.array([self.n_rows(position, i) for i in range(len(self.examples))])
+            sizes = np.array([self.n_rows(position, i) for i in range(len(self.given))])
             ends = np.cumsum(sizes)
             tables.append(pd.DataFrame({
-                "example_id": [e.id for e in self.examples], **own, "position": position,
+                **own, "position": position,
                 "start": ends - sizes, "end": ends, "n_tokens": self.tokens.lengths,
                 "n_prompt": self.tokens.n_prompt,
             })[list(INDEX_COLUMNS)])
@@ -117,22 +125,26 @@ def make_request(
     _check_dialect(model, what)
     wanted = _points(model, [points] if isinstance(points, str) else points)
     rows = _positions([positions] if isinstance(positions, str) else positions)
-    examples, texts = _examples(what)
-    if not examples:
+    given, texts = _given(what)
+    if not given:
         raise TextError("There are no texts to harvest: give at least one.")
-    ids, ends, n_prompt = array("i"), array("q"), array("q")
+    small = model.info.d_vocab <= 1 << 16
+    ids, ends, n_prompt = array("H" if small else "i"), array("q"), array("q")
     picks: dict[str, list[Sequence[int]]] = {row.name: [] for row in rows}
-    each = model.encode_each([e.text for e in examples], words=False)
-    for example in examples:
+    known: dict[tuple[str, int, int], Sequence[int]] = {}
+    each = model.encode_each([g if isinstance(g, Text) else g.text for g in given], words=False)
+    for i, one in enumerate(given):
+        example = _example(i, one)
         encoded = _next(each, example)
         ids.extend(encoded.ids)
         ends.append(len(ids))
         n_prompt.append(encoded.prompt_length)
         for row in rows:
-            picks[row.name].append(_pick(row, example, encoded))
+            lengths = row.name, encoded.prompt_length, len(encoded.ids)
+            picks[row.name].append(known.setdefault(lengths, _pick(row, example, encoded)))
     tokens = Tokens(*(np.array(a, dtype=t) for a, t in (
-        (ids, np.int32), (ends, np.int64), (n_prompt, np.int64))))
-    return Request(examples, tokens, wanted, picks, texts)
+        (ids, np.uint16 if small else np.int32), (ends, np.int64), (n_prompt, np.int64))))
+    return Request(given, tokens, wanted, picks, texts)
 
 
 def _check_dialect(model: "HookedModel", what: object) -> None:
@@ -175,23 +187,24 @@ def _positions(asked: Sequence[str]) -> list[Position]:
     return [POSITIONS[name] for name in dict.fromkeys(asked)]
 
 
-def _examples(
+def _given(
     what: Concept | Sequence[Example] | Sequence[Text],
-) -> tuple[tuple[Example, ...], dict[str, str]]:
+) -> tuple[tuple[Example | Text, ...], dict[str, str]]:
     if isinstance(what, Concept):
         about = {"kind": "concept", "name": what.name, "version": what.version,
                  "dialect": what.dialect, "hash": what.hash}  # fmt: skip
         return what.examples, about
-    given: Sequence[Example | Text] = what
-    examples: list[Example] = []
-    for i, one in enumerate(given):
-        if isinstance(one, Text):
-            examples.append(Example(f"text-{i:06d}", one, label=-1, group="", pair=""))
-        else:
-            examples.append(one)
-    kind = "texts" if any(e.label < 0 for e in examples) else "examples"
+    given: tuple[Example | Text, ...] = tuple(what)
+    examples = (_example(i, one) for i, one in enumerate(given))
     lines = (json.dumps(e, sort_keys=True, default=_plain) for e in examples)
-    return tuple(examples), {"kind": kind, "hash": sha256_lines(lines)}
+    alone = any(isinstance(g, Text) or g.label < 0 for g in given)
+    return given, {"kind": "texts" if alone else "examples", "hash": sha256_lines(lines)}
+
+
+def _example(number: int, one: Example | Text) -> Example:
+    if isinstance(one, Example):
+        return one
+    return Example(f"text-{number:06d}", one, label=-1, group="", pair="")
 
 
 def _plain(value: Any) -> dict[str, Any]:
