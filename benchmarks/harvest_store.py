@@ -11,7 +11,9 @@ iterator of shuffled batches of 4,096 rows over the whole store, each written wh
 stood, the first time it is opened (checksums and page tables included) and again; and with a place
 of its own for each batch. Beside it, copies in memory of as many rows: of the
 whole to a place that is there already, and batch by batch in order, where what is written stays in
-the processor's cache.
+the processor's cache. And the bare gather: random rows, ascending, picked beforehand, from windows
+of 65,536 rows of one matrix in memory to a place that is there, one call a batch. No iterator of
+shuffled batches that calls PyTorch is faster than that.
 
     memory_mb             peak above the model, at a tenth of the tokens and at all of them
     allowed_mb            two batches (every layer's hidden states and MLP) plus two shards
@@ -19,6 +21,7 @@ the processor's cache.
     first_share           rows per second of the iterator over those of the whole copy
     again_share           the same, the store open already
     own_share             the same, each batch in a place of its own
+    gather_share          the bare gather over the whole copy
     float32               reading again, of rows in float32
 """
 
@@ -32,6 +35,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +70,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--tokens", type=int, default=1_000_000)
     parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])
-    parser.add_argument("--part", choices=["memory", "writing"], help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=list(_PARTS), help=argparse.SUPPRESS)
     parser.add_argument("--kept", default="bfloat16", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -80,8 +84,8 @@ def main() -> None:
         large = _in_process("memory", tokens, args.dtype, folder / "large")
         writing = _in_process("writing", tokens // 4, args.dtype, folder / "writing")
         _in_process("memory", tokens // 4, args.dtype, folder / "float32", kept="float32")
-        reading = _read_back(folder / "large")
-        reading["float32"] = _read_back(folder / "float32")
+        reading = _in_process("reading", tokens, args.dtype, folder / "large")
+        reading["float32"] = _in_process("reading", tokens // 4, args.dtype, folder / "float32")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     result = {
@@ -147,8 +151,8 @@ def _writing(tokens: int, dtype: str, kept: str, out: Path) -> dict[str, Any]:
     return {"cost": round(seconds["store"] / seconds["nothing"] - 1, 3)}
 
 
-def _read_back(folder: Path) -> dict[str, Any]:
-    """Rows per second through the iterator, and of copies of as many bytes."""
+def _read_back(out: Path) -> dict[str, Any]:
+    """Bytes per second through the iterator, and of copies of as many."""
     def reads(*, reuse: bool) -> float:
         start = time.perf_counter()
         n = sum(len(b) for b in store.batches(POINT, rows=4096, seed=0, reuse=reuse))
@@ -163,11 +167,23 @@ def _read_back(folder: Path) -> dict[str, Any]:
                 part.clone()
         return len(whole) / (time.perf_counter() - start)
 
-    store = open_store(folder)
+    def gathers() -> float:
+        start, n = time.perf_counter(), 0
+        for first in range(0, len(whole) - len(picked) + 1, len(picked)):
+            window = whole[first : first + len(picked)]
+            for rows in picked.split(4096):
+                torch.index_select(window, 0, rows, out=batch)
+                n += len(rows)
+        return n / (time.perf_counter() - start)
+
+    store = open_store(out)
     rates = {"first": [reads(reuse=True)]}
     whole = store.read(POINT, "tokens")
-    there = torch.empty_like(whole)
+    there, batch = torch.empty_like(whole), whole.new_empty(4096, whole.shape[1])
+    n = min(1 << 16, len(whole) // 4096 * 4096)
+    picked = torch.cat([p.sort().values for p in torch.randperm(n).split(4096)])
     ways = {"again": lambda: reads(reuse=True), "own": lambda: reads(reuse=False),
+            "gather": gathers,
             "copy": lambda: copies(1), "copy_batches": lambda: copies(4096)}
     for number in range(10):  # interleaved; the first round only warms up
         for name, way in ways.items():
@@ -195,7 +211,9 @@ def _status(key: str) -> int:
     raise RuntimeError(f"/proc/self/status has no {key}")
 
 
-_PARTS = {"memory": _memory, "writing": _writing}
+_PARTS: dict[str, Callable[..., dict[str, Any]]] = {
+    "memory": _memory, "writing": _writing, "reading": lambda *asked: _read_back(asked[-1])
+}
 
 if __name__ == "__main__":
     main()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -106,8 +107,9 @@ class Store:
                 f"{self.path} holds no {position!r}, but {', '.join(self.positions)}: "
                 f"harvest it with positions={position!r}."
             )
-        sizes = self.index[self.index["position"] == position].groupby("shard")
-        n_rows = {int(str(s)): int((t["end"] - t["start"]).sum()) for s, t in sizes}
+        mine = self.index[self.index["position"] == position]
+        sizes = np.bincount(mine["shard"], weights=mine["end"] - mine["start"]).astype(int)
+        n_rows = {number: n for number, n in enumerate(sizes.tolist()) if n}
         name = f"{point}/{position}"
         return shuffle.batches(
             n_rows, lambda shard: self._mapped(shard, name), rows=rows, buffer_rows=buffer_rows,
