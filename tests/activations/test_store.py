@@ -182,23 +182,23 @@ def test_what_is_no_store_is_refused(
         harvest(llama, examples, **ASKED, out=tmp_path)
     manifest = json.loads((stored / "manifest.json").read_text())
     storage.write_json(stored / "manifest.json", manifest | {"schema": 1})
-    with pytest.raises(StoreError, match=r"schema 1.*reads schema 2"):
+    with pytest.raises(StoreError, match=r"schema 1.*reads schema 3"):
         open_store(stored)
     with pytest.raises(StoreError, match=r"notes\.txt is a file"):
         open_store(tmp_path / "notes.txt")
-    storage.write_json(stored / "manifest.json", {"schema": 2, "kind": "recipe"})
+    storage.write_json(stored / "manifest.json", {"schema": 3, "kind": "recipe"})
     for use in (open_store, lambda path: harvest(llama, examples, **ASKED, out=path), go_on):
         with pytest.raises(StoreError, match="is no store of activations"):
             use(stored)
 
 
 def test_batches_give_every_token_once(stored: Path) -> None:
-    """Whatever the buffer, the batches are a permutation of all rows, all but one full."""
+    """However much is mixed, the batches are a permutation of all rows, all but one full."""
     store = open_store(stored)
     point = "blocks.1.hook_resid_post"
     every = store.load().matrix(point, "tokens")
-    for buffer_rows in (1, 300, 10**6):
-        given = list(store.batches(point, rows=64, seed=0, buffer_rows=buffer_rows))
+    for mixed_rows in (1, 300, 10**6):
+        given = list(store.batches(point, rows=64, seed=0, mixed_rows=mixed_rows))
         assert [len(b) for b in given[:-1]] == [64] * (len(every) // 64)
         assert torch.equal(_sorted(torch.cat(given)), _sorted(every))
 
@@ -206,7 +206,7 @@ def test_batches_give_every_token_once(stored: Path) -> None:
 def test_batches_in_one_place_are_the_same_ones(stored: Path) -> None:
     """They hold what the others hold, each until the next comes."""
     store, point = open_store(stored), "blocks.1.hook_resid_post"
-    asked = {"rows": 64, "seed": 0, "buffer_rows": 300}
+    asked = {"rows": 64, "seed": 0, "mixed_rows": 300}
     places = set()
     for one, own in zip(store.batches(point, **asked, reuse=True), store.batches(point, **asked),
                         strict=True):
@@ -219,7 +219,7 @@ def test_batches_are_decided_by_the_seed(stored: Path) -> None:
     """The same seed gives the same batches, another seed others; neither is the stored order."""
     store = open_store(stored)
     one, same, other = (
-        torch.cat(list(store.batches("hook_embed", rows=50, seed=seed, buffer_rows=400)))
+        torch.cat(list(store.batches("hook_embed", rows=50, seed=seed, mixed_rows=400)))
         for seed in (0, 0, 1)
     )
     assert torch.equal(one, same)
@@ -240,14 +240,35 @@ def test_batches_mix_texts(
     assert len(texts.unique()) > 25
 
 
+def test_a_shard_says_itself_whose_its_rows_are(stored: Path) -> None:
+    """With safetensors and the index alone: rows put into `order` are those of the texts."""
+    name, seen = "blocks.1.hook_resid_post/tokens", 0
+    every = open_store(stored).load().matrix("blocks.1.hook_resid_post", "tokens")
+    index = storage.read_table(stored / "index.parquet")
+    index = index[index["position"] == "tokens"]
+    for number, path in enumerate(sorted((stored / "shards").glob("*.safetensors"))):
+        tensors, _ = storage.read_tensors(path)
+        rows = torch.empty_like(tensors[name])
+        rows[tensors["order/tokens"]] = tensors[name]
+        assert not torch.equal(rows, tensors[name])
+        for text in index[index["shard"] == number].itertuples():
+            n = text.end - text.start
+            assert torch.equal(rows[text.row : text.row + n], every[text.start : text.end])
+            seen += n
+    assert seen == len(every)
+
+
 @pytest.mark.parametrize("names", [("a/tokens",), ("ä/last", "b.hook_z/tokens", "é/last")])
 @pytest.mark.parametrize("n_rows", [1, 9, 1234])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_rows_of_a_shard_begin_with_a_line_of_the_cache(
-    names: tuple[str, ...], n_rows: int, tmp_path: Path
+    names: tuple[str, ...], n_rows: int, dtype: torch.dtype, tmp_path: Path
 ) -> None:
     """Whatever the header's length; the tensors and the description are as given."""
-    tensors = {n: torch.randn(n_rows, 32).bfloat16() for n in names}
-    shards.write_shard(tmp_path / "s", tensors, {"schema": 2, "shard": n_rows})
+    tensors = {n: torch.randn(n_rows, 32).to(dtype) for n in names}
+    order = {"order/tokens": shards.order_of(0, n_rows)}
+    about = {"schema": 3, "shard": n_rows}
+    shards.write_shard(tmp_path / "s", tensors | order, about, first=min(tensors))
     read, about = storage.read_tensors(tmp_path / "s")
     assert about["shard"] == n_rows
     for name, tensor in tensors.items():
@@ -261,7 +282,7 @@ def test_a_batch_is_read_from_few_shards_however_many_there_are() -> None:
     """Two hundred shards of 100 rows: a batch touches the few that fill two buffers."""
     of_shard = [100 * torch.ones(100, 2) * k + torch.arange(100)[:, None] for k in range(200)]
     batches = shuffle.batches(
-        dict.fromkeys(range(200), 100), lambda k: of_shard[k], rows=300, buffer_rows=1000,
+        dict.fromkeys(range(200), 100), lambda k: of_shard[k], rows=300, mixed_rows=2000,
         generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
     given = list(batches)

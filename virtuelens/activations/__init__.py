@@ -6,5 +6,6 @@
 - `harvest`: run the model over texts; in memory, or streamed to disk and resumable
 - `cluster`: the same by the workers of a Ray cluster; `series`: over checkpoints of a training run
 - `activations`: the rows that were read, as a value
-- `store`, `writing`, `manifest`, `shuffle`: the same on disk, refused where it does not match
+- `store`, `writing`, `manifest`, `shards`: the same on disk, refused where it does not match;
+  `shuffle`: its rows in batches, mixed
 """

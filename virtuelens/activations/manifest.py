@@ -10,7 +10,7 @@ import torch
 from virtuelens import storage
 from virtuelens.errors import StoreError
 
-SCHEMA = 2
+SCHEMA = 3
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 MANIFEST, INDEX = "manifest.json", "index.parquet"

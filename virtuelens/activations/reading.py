@@ -23,6 +23,7 @@ from torch import Tensor
 from virtuelens.activations.families import Family, Unit
 from virtuelens.activations.positions import POSITIONS
 from virtuelens.activations.request import Request
+from virtuelens.activations.shards import order_of
 from virtuelens.activations.writing import Unfinished
 from virtuelens.errors import NotFiniteError
 from virtuelens.models.packed import pack
@@ -210,12 +211,12 @@ class Work:
         """
         sizes = {p: [sum(self.request.n_rows(p, t) for t in job.texts)
                      for job in self.shards[number]] for p in self.request.picks}
-        firsts = {p: np.cumsum([0, *n]) for p, n in sizes.items()}
         rows = self.store.room({p: sum(n) for p, n in sizes.items()})
+        # the place of every row, job after job
+        places = {p: torch.split(order_of(number, sum(n)).argsort(), n) for p, n in sizes.items()}
 
         def put(job: int, site: Site, new: Tensor) -> None:
-            first = int(firsts[site[1]][job])
-            rows[site][first : first + len(new)] = new
+            rows[site].index_copy_(0, places[site[1]][job], new)
 
         read_each(model, self.request, self.shards[number], put, dtype=self.store.dtype,
                   count=count)

@@ -4,8 +4,8 @@
             index.parquet               the rows, as in `Activations.index`, and where they lie
             shards/00000.safetensors    one tensor "<point>/<position>" a site, [rows d_model]
 
-Rows are ragged, end to end, nothing is padded. A store that does not match what is asked of it is
-refused with the lines that differ.
+Rows are ragged, nothing is padded; those of a shard are shuffled (`shards`). A store that does not
+match what is asked of it is refused with the lines that differ.
 """
 
 from collections.abc import Iterator, Mapping
@@ -72,12 +72,14 @@ class Store:
 
         Raises: StoreError: a shard is damaged.
         """
-        rows = self.index[self.index["position"] == position].sort_values(["shard", "row"])
-        n = int(rows["end"].max())
+        index = self.index[self.index["position"] == position].sort_values(["shard", "row"])
+        n = int(index["end"].max())
         out = torch.empty(n, self.info.d_model, dtype=DTYPES[self.manifest["dtype"]])
-        for shard, mine in rows.groupby("shard", sort=True):
+        for shard, mine in index.groupby("shard", sort=True):
             places = spans(mine["start"].to_numpy(), mine["end"].to_numpy())
-            out.index_copy_(0, places, self._mapped(int(str(shard)), f"{point}/{position}"))
+            order = self._mapped(int(str(shard)), shards.order_name(position))
+            rows = self._mapped(int(str(shard)), f"{point}/{position}")
+            out.index_copy_(0, places[order], rows)
         return out
 
     def batches(
@@ -87,16 +89,18 @@ class Store:
         rows: int,
         seed: int,
         position: str = "tokens",
-        buffer_rows: int = 1 << 16,
+        mixed_rows: int = 1 << 18,
         reuse: bool = False,
     ) -> Iterator[Float[Tensor, "rows d_model"]]:
         """Every row of one site once, in an order shuffled by the seed; the last batch is smaller.
 
-        buffer_rows: rows that are mixed with each other. They are drawn in blocks of consecutive
-            rows from a group of shards that holds about twice as many; shards are grouped anew by
-            every seed.
-        reuse: write each batch where the one before stood, which is up to twice as fast: a batch is
-            right until the next one is asked for.
+        Rows of a shard stand in one random order for good. A batch is made of stretches of several
+        shards (at least eight stretches, of 512 rows at most), cut and mixed anew by every seed.
+
+        mixed_rows: rows of the shards that are mixed with each other, at least; grouped anew by
+            every seed. More reads from more places of a disk at once.
+        reuse: write each batch where the one before stood, which is faster: a batch is right until
+            the next one is asked for.
 
         Raises: HookPointError, PositionError: not in this store. StoreError: a damaged shard.
         """
@@ -112,7 +116,7 @@ class Store:
         n_rows = {number: n for number, n in enumerate(sizes.tolist()) if n}
         name = f"{point}/{position}"
         return shuffle.batches(
-            n_rows, lambda shard: self._mapped(shard, name), rows=rows, buffer_rows=buffer_rows,
+            n_rows, lambda shard: self._mapped(shard, name), rows=rows, mixed_rows=mixed_rows,
             generator=torch.Generator().manual_seed(seed), reuse=reuse,
         )  # fmt: skip
 
@@ -127,7 +131,7 @@ class Store:
             self._checked.add(number)
         return self.path / str(described["file"])
 
-    def _mapped(self, number: int, name: str) -> Float[Tensor, "rows d_model"]:
+    def _mapped(self, number: int, name: str) -> Tensor:
         # kept: its pages need not be found again
         if (number, name) not in self._maps:
             self._maps[number, name] = shards.mapped(self.shard(number), name)

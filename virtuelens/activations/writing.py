@@ -31,7 +31,7 @@ from virtuelens.activations.manifest import (
     refuse,
     shard_name,
 )
-from virtuelens.activations.shards import write_shard
+from virtuelens.activations.shards import order_name, order_of, write_shard
 from virtuelens.errors import StoreError
 
 JOURNAL = "progress.jsonl"
@@ -78,11 +78,17 @@ class Unfinished:
         }
 
     def write(self, number: int, rows: Mapping[tuple[str, str], Tensor]) -> dict[str, Any]:
-        """Write a shard, whole or not at all; what the manifest will say of it."""
+        """Write a shard, whole or not at all; what the manifest will say of it.
+
+        rows: each where `order_of` the shard has it.
+        """
         tensors = {f"{point}/{position}": t for (point, position), t in rows.items()}
+        first = min(tensors)
+        for (_, position), t in rows.items():
+            tensors[order_name(position)] = order_of(number, len(t))
         name = shard_name(number)
         about = {"schema": SCHEMA, "kind": "activations", "shard": number}
-        write_shard(self.path / name, tensors, about)
+        write_shard(self.path / name, tensors, about, first=first)
         return entry(self.path, name)
 
     def note(self, number: int, described: Mapping[str, Any]) -> None:
@@ -227,7 +233,7 @@ def _journal(path: Path) -> dict[int, dict[str, Any]]:
 
 
 def _locate(index: pd.DataFrame, texts: Sequence[Sequence[int]]) -> pd.DataFrame:
-    """The index with two more columns: the shard, and the first row in the shard's tensors."""
+    """The index with two more columns: the shard, and the first row among those of its texts."""
     n = sum(len(t) for t in texts)
     shard, order = [0] * n, [0] * n
     for number, of_shard in enumerate(texts):
