@@ -1,6 +1,7 @@
 """A store on disk gives what memory gives; damaged, unfinished or other stores are refused."""
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from virtuelens.activations.store import open_store
 from virtuelens.cli.harvest import go_on
 from virtuelens.errors import HookPointError, PositionError, StoreError
 from virtuelens.models import HookedModel
-from virtuelens.values.texts import Example
+from virtuelens.values.texts import Example, Text
 
 ASKED = {
     "points": ["hook_embed", "resid_post"],
@@ -290,6 +291,29 @@ def test_a_batch_is_read_from_few_shards_however_many_there_are() -> None:
     touched = [set((b[:, 0] // 100).int().tolist()) for b in given]
     assert all(5 <= len(t) <= 40 for t in touched[:-1])
     assert touched[0] != set(range(len(touched[0])))  # in no order
+
+
+def test_a_store_of_more_shards_than_files_may_be_open(
+    llama: HookedModel, tmp_path: Path
+) -> None:
+    """A hundred shards are read, whole and in batches, with room for ten open files."""
+    texts = [Text(raw=f"once upon a time {'a small bird ' * (k % 7)}") for k in range(300)]
+    harvest(llama, texts, points="hook_embed", positions="tokens", out=tmp_path, batch_tokens=30,
+            share_prefixes=False, shard_bytes=1)
+    store = open_store(tmp_path)
+    assert len(store.manifest["shards"]) > 100
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    in_use = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("virtuelens.activations.store.OPEN_FILES", 4)
+        patch.setattr("virtuelens.activations.shuffle.MOST_SHARDS", 2)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 10, before[1]))
+        try:
+            every = store.read("hook_embed", "tokens")
+            given = torch.cat(list(store.batches("hook_embed", rows=100, seed=0)))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert torch.equal(_sorted(given), _sorted(every))
 
 
 def test_batches_of_what_is_not_there_are_refused(

@@ -18,6 +18,8 @@ from torch import Tensor
 
 STRETCHES, LONGEST = 8, 512
 """Stretches of a batch, at least; rows of a stretch, at most: shorter ones are read slower."""
+MOST_SHARDS = 128
+"""Of a group: each is an open file."""
 
 
 def batches(
@@ -32,7 +34,7 @@ def batches(
     """Every row of the tensors of all shards once; the last batch may be smaller.
 
     n_rows: of each shard. tensor: the one of a shard, mapped.
-    mixed_rows: of a group of shards, at least.
+    mixed_rows: of a group of shards, at least, unless they are very many.
     reuse: write each batch where the one before stood.
     """
     if rows < 1:
@@ -58,14 +60,16 @@ def batches(
 def _groups(
     n_rows: Mapping[int, int], mixed_rows: int, generator: torch.Generator
 ) -> Iterator[list[int]]:
-    """Shards that have rows, in a random order, together so many rows or more."""
+    """Shards that have rows, in a random order, together so many rows or `MOST_SHARDS`."""
     shards = [number for number, n in sorted(n_rows.items()) if n]
     group: list[int] = []
+    held = 0
     for i in torch.randperm(len(shards), generator=generator).tolist():
         group.append(shards[i])
-        if sum(n_rows[number] for number in group) >= mixed_rows:
+        held += n_rows[shards[i]]
+        if held >= mixed_rows or len(group) == MOST_SHARDS:
             yield group
-            group = []
+            group, held = [], 0
     if group:
         yield group
 

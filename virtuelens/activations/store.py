@@ -33,6 +33,9 @@ from virtuelens.activations.manifest import (
 from virtuelens.errors import HookPointError, PositionError, StoreError
 from virtuelens.values.models import ModelInfo
 
+OPEN_FILES = 256
+"""Mapped tensors of shards that are kept; processes may often open no more than 1,024 files."""
+
 
 @dataclass(frozen=True, eq=False)
 class Store:
@@ -132,8 +135,10 @@ class Store:
         return self.path / str(described["file"])
 
     def _mapped(self, number: int, name: str) -> Tensor:
-        # kept: its pages need not be found again
+        # kept: its pages need not be found again; not all of them: each is an open file
         if (number, name) not in self._maps:
+            while len(self._maps) >= OPEN_FILES:
+                del self._maps[next(iter(self._maps))]
             self._maps[number, name] = shards.mapped(self.shard(number), name)
         return self._maps[number, name]
 
