@@ -11,9 +11,9 @@ iterator of shuffled batches of 4,096 rows over the whole store, each written wh
 stood, the first time it is opened (checksums and page tables included) and again; and with a place
 of its own for each batch. Beside it, copies in memory of as many rows: of the
 whole to a place that is there already, and batch by batch in order, where what is written stays in
-the processor's cache. And the bare gather: random rows, ascending, picked beforehand, from windows
-of 65,536 rows of one matrix in memory to a place that is there, one call a batch. No iterator of
-shuffled batches that calls PyTorch is faster than that.
+the processor's cache. And what a reader can reach that picks rows singly: random rows, ascending,
+chosen beforehand, from windows of 65,536 rows of one matrix in memory to a place that is there, one
+call a batch.
 
     memory_mb             peak above the model, at a tenth of the tokens and at all of them
     allowed_mb            two batches (every layer's hidden states and MLP) plus two shards
@@ -21,7 +21,7 @@ shuffled batches that calls PyTorch is faster than that.
     first_share           rows per second of the iterator over those of the whole copy
     again_share           the same, the store open already
     own_share             the same, each batch in a place of its own
-    gather_share          the bare gather over the whole copy
+    gather_share          single rows over the whole copy
     float32               reading again, of rows in float32
 """
 
